@@ -1,0 +1,106 @@
+//! Objects.
+
+use bincode::{Decode, Encode};
+
+use crate::{Change, Name, ObjectId, Position, Record, Value};
+
+/// One object as it was after the commit at `version`.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Object {
+    /// Its name for ever.
+    pub id: ObjectId,
+    /// What it is.
+    pub entity: Name,
+    /// The commit that made it.
+    pub created: Position,
+    /// The commit that changed it last.
+    pub version: Position,
+    /// Whether it is deleted: it keeps its values and its history, and no query of the present finds it.
+    pub deleted: bool,
+    /// Its values. An attribute without values has no entry.
+    pub attributes: Record,
+}
+
+impl Object {
+    /// The values of an attribute: empty when it has none.
+    pub fn values(&self, attribute: &str) -> &[Value] {
+        self.attributes.get(attribute).map_or(&[], Vec::as_slice)
+    }
+
+    /// The first value of an attribute.
+    pub fn value(&self, attribute: &str) -> Option<&Value> {
+        self.values(attribute).first()
+    }
+
+    /// The first value of an attribute, if it is text.
+    pub fn text(&self, attribute: &str) -> Option<&str> {
+        self.value(attribute).and_then(Value::as_text)
+    }
+
+    /// The first value of an attribute, if it is a whole number.
+    pub fn int(&self, attribute: &str) -> Option<i64> {
+        self.value(attribute).and_then(Value::as_int)
+    }
+
+    /// The first value of an attribute, if it is a reference.
+    pub fn reference(&self, attribute: &str) -> Option<ObjectId> {
+        self.value(attribute).and_then(Value::as_reference)
+    }
+
+    /// The object after `change` at `position`, given the object before it.
+    ///
+    /// `None` when the change does not fit: creating what exists, changing or deleting what does not.
+    pub fn after(before: Option<&Self>, change: &Change, position: Position) -> Option<Self> {
+        match (before, change) {
+            (None, Change::Create { object, entity, attributes }) => Some(Self {
+                id: *object,
+                entity: entity.clone(),
+                created: position,
+                version: position,
+                deleted: false,
+                attributes: attributes.iter().filter(|(_, v)| !v.is_empty()).map(clone_pair).collect(),
+            }),
+            (Some(before), Change::Update { attributes, .. }) if !before.deleted => {
+                let mut after = Self { version: position, ..before.clone() };
+                for (name, values) in attributes {
+                    if values.is_empty() {
+                        after.attributes.remove(name);
+                    } else {
+                        after.attributes.insert(name.clone(), values.clone());
+                    }
+                }
+                Some(after)
+            }
+            (Some(before), Change::Delete { .. }) if !before.deleted => Some(Self { version: position, deleted: true, ..before.clone() }),
+            _ => None,
+        }
+    }
+}
+
+fn clone_pair((name, values): (&Name, &Vec<Value>)) -> (Name, Vec<Value>) {
+    (name.clone(), values.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(pairs: &[(&'static str, i64)]) -> Record {
+        pairs.iter().map(|(name, number)| (Name::fixed(name), vec![Value::Int(*number)])).collect()
+    }
+
+    #[test]
+    fn changes_follow_one_another() {
+        let id = ObjectId(1);
+        let create = Change::Create { object: id, entity: Name::fixed("case"), attributes: record(&[("a", 1), ("b", 2)]) };
+        let first = Object::after(None, &create, Position(1)).unwrap();
+        let mut attributes = record(&[("a", 3)]);
+        attributes.insert(Name::fixed("b"), Vec::new());
+        let second = Object::after(Some(&first), &Change::Update { object: id, attributes }, Position(5)).unwrap();
+        assert_eq!((second.int("a"), second.int("b"), second.created, second.version), (Some(3), None, Position(1), Position(5)));
+        let third = Object::after(Some(&second), &Change::Delete { object: id }, Position(6)).unwrap();
+        assert!(third.deleted);
+        assert_eq!(Object::after(Some(&third), &Change::Delete { object: id }, Position(7)), None);
+        assert_eq!(Object::after(Some(&first), &create, Position(7)), None);
+    }
+}
