@@ -1,0 +1,197 @@
+//! The header section, split into fields.
+
+use mail_parser::{Address, ContentType, DateTime, HeaderValue, parsers::MessageStream};
+
+use super::{Refusal, lines};
+
+/// The fields of one header section, in their order, unfolded.
+#[derive(Debug)]
+pub(super) struct Fields(Vec<Field>);
+
+#[derive(Debug)]
+struct Field {
+    name: String,
+    /// Unfolded, and ended by one LF, without which `mail-parser` finds nothing.
+    value: Vec<u8>,
+}
+
+/// How long a header section may be.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct FieldLimits {
+    pub(super) section_bytes_max: usize,
+    pub(super) field_bytes_max: usize,
+}
+
+impl Fields {
+    /// Splits a message or part into its fields and its body, at the first empty line. Without one, all is header.
+    pub(super) fn split(bytes: &[u8], limits: FieldLimits) -> Result<(Self, &[u8]), Refusal> {
+        let mut fields = Self(Vec::new());
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let (line, after) = lines::split_first(rest);
+            if bytes.len() - after.len() > limits.section_bytes_max {
+                return Err(Refusal::HeaderTooLong { limit: limits.section_bytes_max });
+            }
+            rest = after;
+            if line.is_empty() {
+                break;
+            }
+            fields.push_line(line, limits.field_bytes_max)?;
+        }
+        for field in &mut fields.0 {
+            field.value.push(b'\n');
+        }
+        Ok((fields, rest))
+    }
+
+    /// The text of a field with its encoded words decoded (RFC 2047).
+    pub(super) fn text(&self, name: &'static str) -> Result<Option<String>, Refusal> {
+        let value = self.one(name)?;
+        Ok(value.and_then(|value| match MessageStream::new(value).parse_unstructured() {
+            HeaderValue::Text(text) => Some(text.into_owned()),
+            _ => None,
+        }))
+    }
+
+    /// The text of a field as it stands, blanks around it removed.
+    pub(super) fn raw(&self, name: &'static str) -> Result<Option<String>, Refusal> {
+        let value = self.one(name)?;
+        Ok(value.map(|value| String::from_utf8_lossy(value.trim_ascii()).into_owned()))
+    }
+
+    /// The addresses of a field; `None` inside if it holds none.
+    pub(super) fn addresses(&self, name: &'static str) -> Result<Option<Option<Address<'_>>>, Refusal> {
+        let value = self.one(name)?;
+        Ok(value.map(|value| MessageStream::new(value).parse_address().into_address()))
+    }
+
+    /// The date of a field; `None` too if it is none.
+    pub(super) fn date(&self, name: &'static str) -> Result<Option<DateTime>, Refusal> {
+        let value = self.one(name)?;
+        Ok(value.and_then(|value| MessageStream::new(value).parse_date().into_datetime()))
+    }
+
+    /// A type with parameters (RFC 2045, RFC 2183, RFC 2231); `None` too if it is none.
+    pub(super) fn content_type(&self, name: &'static str) -> Result<Option<ContentType<'_>>, Refusal> {
+        let value = self.one(name)?;
+        Ok(value.and_then(|value| MessageStream::new(value).parse_content_type().into_content_type()))
+    }
+
+    fn push_line(&mut self, line: &[u8], field_bytes_max: usize) -> Result<(), Refusal> {
+        if line.starts_with(b" ") || line.starts_with(b"\t") {
+            let field = self.0.last_mut().ok_or_else(|| not_a_field(line))?;
+            field.value.extend_from_slice(line);
+            return field.check_size(field_bytes_max);
+        }
+        let colon = line.iter().position(|&byte| byte == b':');
+        let (name, value) = line.split_at(colon.ok_or_else(|| not_a_field(line))?);
+        let name = str::from_utf8(name).unwrap_or_default().trim_end();
+        // RFC 5322 section 2.2: a name is printable ASCII. A blank inside is an mbox line or a body without a header.
+        if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(not_a_field(line));
+        }
+        let field = Field { name: name.to_owned(), value: value[1..].to_vec() };
+        field.check_size(field_bytes_max)?;
+        self.0.push(field);
+        Ok(())
+    }
+
+    /// The value of a field that may be there once.
+    fn one(&self, name: &'static str) -> Result<Option<&[u8]>, Refusal> {
+        let mut found = self.0.iter().filter(|field| field.name.eq_ignore_ascii_case(name));
+        let first = found.next();
+        if found.next().is_some() {
+            return Err(Refusal::Duplicate { field: name });
+        }
+        Ok(first.map(|field| field.value.as_slice()))
+    }
+}
+
+impl Field {
+    fn check_size(&self, limit: usize) -> Result<(), Refusal> {
+        if self.name.len() + self.value.len() <= limit {
+            return Ok(());
+        }
+        Err(Refusal::FieldTooLong { field: Refusal::excerpt(&self.name), limit })
+    }
+}
+
+fn not_a_field(line: &[u8]) -> Refusal {
+    Refusal::NotAField { line: Refusal::excerpt(&String::from_utf8_lossy(line)) }
+}
+
+/// Removes what a person cannot see and a terminal or a page would obey: control characters, and the marks that turn the
+/// direction of writing (U+202A to U+202E, U+2066 to U+2069), with which a name can show as another. Blanks become single ones.
+pub(super) fn printable(text: &str) -> String {
+    let visible: String = text
+        .chars()
+        .map(|char| if char.is_whitespace() { ' ' } else { char })
+        .filter(|char| !char.is_control() && !turns_direction(*char))
+        .collect();
+    visible.split(' ').filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ")
+}
+
+/// Cuts a text to at most `bytes_max` bytes, at a character, and says whether anything was cut.
+pub(super) fn cut(text: &mut String, bytes_max: usize) -> bool {
+    if text.len() <= bytes_max {
+        return false;
+    }
+    let end = (0..=bytes_max).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+    text.truncate(end);
+    true
+}
+
+/// Whether a character turns the direction of writing.
+pub(super) fn turns_direction(char: char) -> bool {
+    matches!(char, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: FieldLimits = FieldLimits { section_bytes_max: 100, field_bytes_max: 60 };
+
+    #[test]
+    fn folds_are_opened_and_the_body_starts_after_the_empty_line() {
+        let (fields, body) = Fields::split(b"Subject: one\r\n two\r\nX: y\r\n\r\nbody\r\n", LIMITS).unwrap();
+        assert_eq!(fields.text("Subject").unwrap().as_deref(), Some("one two"));
+        assert_eq!(fields.raw("x").unwrap().as_deref(), Some("y"));
+        assert_eq!(body, b"body\r\n");
+    }
+
+    #[test]
+    fn header_without_end_is_all_header() {
+        let (fields, body) = Fields::split(b"Subject: cut", LIMITS).unwrap();
+        assert_eq!(fields.text("Subject").unwrap().as_deref(), Some("cut"));
+        assert!(body.is_empty());
+    }
+
+    #[test]
+    fn lines_that_are_no_fields_are_refused() {
+        for bytes in [&b"no colon\r\n"[..], b" continued\r\n", b": x\r\n", b"From nobody 12:00\r\n"] {
+            assert!(matches!(Fields::split(bytes, LIMITS), Err(Refusal::NotAField { .. })));
+        }
+    }
+
+    #[test]
+    fn long_sections_and_fields_are_refused() {
+        let section = b"A: b\r\n".repeat(20);
+        assert_eq!(Fields::split(&section, LIMITS).err(), Some(Refusal::HeaderTooLong { limit: 100 }));
+        let field = format!("A: b\r\n {}\r\n", "x".repeat(60));
+        assert!(matches!(Fields::split(field.as_bytes(), LIMITS), Err(Refusal::FieldTooLong { limit: 60, .. })));
+    }
+
+    #[test]
+    fn printable_text_has_no_controls_and_single_blanks() {
+        assert_eq!(printable(" a\tb\u{7}\r\n  c\u{202e}d "), "a b cd");
+    }
+
+    #[test]
+    fn cutting_keeps_characters_whole() {
+        let mut text = "åäö".to_owned();
+        assert!(cut(&mut text, 3));
+        assert_eq!(text, "å");
+        assert!(!cut(&mut text, 2));
+    }
+}
