@@ -1,0 +1,292 @@
+//! From a caller's wish to a peer: which one, which way, and who next if that fails.
+
+use std::future::pending;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use bytes::Bytes;
+use caps_certs_gen::{Identity, Layer};
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until, timeout_at};
+
+use crate::choice::{Balancer, Candidate};
+use crate::connection::Connection;
+use crate::connections::Connections;
+use crate::directory::{Directory, MemberState};
+use crate::environment::Rng;
+use crate::failure::CallError;
+use crate::frame::Header;
+use crate::header::MethodId;
+use crate::limits::{ATTEMPTS_MAX, BODY_BYTES_MAX, LANE_BODY_BYTES_MAX};
+use crate::node::Node;
+use crate::options::{CallOptions, NotifyError, Reply, To};
+use crate::stream::{self, RawStream, Replies};
+use crate::travel::Travel;
+
+/// Makes calls.
+#[derive(Debug)]
+pub(crate) struct Calls {
+    node: Arc<Node>,
+    connections: Arc<Connections>,
+    directory: watch::Receiver<Arc<Directory>>,
+    seeds: Vec<Identity>,
+    balancer: Mutex<Balancer>,
+    rng: Rng,
+}
+
+/// A call as it is sent, wherever it goes.
+#[derive(Clone, Debug)]
+pub(crate) struct Request {
+    header: Header,
+    body: Bytes,
+    begun: Instant,
+    deadline: Instant,
+    own_stream: bool,
+}
+
+impl Calls {
+    pub(crate) fn new(connections: Arc<Connections>, directory: watch::Receiver<Arc<Directory>>, seeds: Vec<Identity>) -> Self {
+        let node = connections.node.clone();
+        let balancer = Mutex::new(Balancer::new(node.identity.site()));
+        Self { rng: node.environment.rng.fork(), node, connections, directory, seeds, balancer }
+    }
+
+    /// Makes a call with one reply.
+    pub(crate) async fn call(&self, to: To<'_>, method: MethodId, body: Bytes, options: &CallOptions) -> Result<Reply, CallError> {
+        let request = self.request(method, body, options)?;
+        match to {
+            // Boxed: the rest of the way is taken by few calls and needs much more room.
+            To::Layer(layer) => Box::pin(self.call_layer(layer, request, options)).await,
+            To::Node(peer) => match self.attempt(peer, &request).await {
+                Ok(body) => Ok(Reply { body, from: peer.clone() }),
+                Err(CallError::Lost { .. }) if options.repeatable => {
+                    let body = Box::pin(self.attempt(peer, &request)).await?;
+                    Ok(Reply { body, from: peer.clone() })
+                }
+                Err(error) => Err(error),
+            },
+        }
+    }
+
+    /// Makes a call with many replies.
+    pub(crate) async fn stream(&self, to: To<'_>, method: MethodId, body: Bytes, options: &CallOptions) -> Result<Replies, CallError> {
+        let request = self.request(method, body, options)?;
+        let request = &request;
+        let begin = |peer: Identity| {
+            let begin = async move {
+                let connection = self.reach(&peer, request.deadline).await?;
+                stream::replies(&connection, request.header, request.body.clone(), request.deadline).await
+            };
+            begin.boxed()
+        };
+        self.first_to_begin(to, options, begin).await
+    }
+
+    /// Opens a raw stream.
+    pub(crate) async fn raw(&self, to: To<'_>, method: MethodId, body: Bytes, options: &CallOptions) -> Result<RawStream, CallError> {
+        let request = self.request(method, body, options)?;
+        let request = &request;
+        let begin = |peer: Identity| {
+            let begin = async move {
+                let connection = self.reach(&peer, request.deadline).await?;
+                stream::raw(&connection, request.header, request.body.clone(), request.deadline).await
+            };
+            begin.boxed()
+        };
+        self.first_to_begin(to, options, begin).await
+    }
+
+    /// Sends a one-way message, or leaves it for a connection that is being dialled.
+    pub(crate) fn notify(&self, to: &Identity, method: MethodId, body: Bytes, options: &CallOptions) -> Result<(), NotifyError> {
+        let size_bytes = body.len();
+        if size_bytes > BODY_BYTES_MAX {
+            return Err(NotifyError::TooLarge { size_bytes });
+        }
+        let header = self.node.header(method, options, options.deadline);
+        let accepted = match self.connections.current(to) {
+            Some(connection) => connection.lane(header.priority).notice(&header, &body),
+            None => self.connections.leave_notice(to, header, body)?,
+        };
+        if accepted { Ok(()) } else { Err(NotifyError::Full) }
+    }
+
+    /// Takes note of a position that a peer has.
+    pub(crate) fn saw_position(&self, peer: &Identity, position: u64) {
+        self.balancer().on_position(peer, position);
+    }
+
+    /// The connection to `peer`, dialled if need be.
+    pub(crate) async fn reach(&self, peer: &Identity, deadline: Instant) -> Result<Arc<Connection>, CallError> {
+        if let Some(connection) = self.connections.current(peer) {
+            return Ok(connection);
+        }
+        let dial = Box::pin(self.connections.connect(peer));
+        timeout_at(deadline, dial)
+            .await
+            .unwrap_or_else(|_| Err(CallError::Unreachable { peer: peer.clone(), cause: "not connected before the deadline".to_owned() }))
+    }
+
+    /// Sends a call to one peer, on whichever way suits the path and the size.
+    async fn attempt(&self, peer: &Identity, request: &Request) -> Result<Bytes, CallError> {
+        let connection = match self.connections.current(peer) {
+            Some(connection) => connection,
+            None => self.reach(peer, request.deadline).await?,
+        };
+        let (header, body, deadline) = (request.header, request.body.clone(), request.deadline);
+        if self.travel(&connection, request) == Travel::Stream {
+            return Box::pin(stream::call(&connection, header, body, deadline)).await;
+        }
+        let _outgoing = connection.begin_call();
+        connection.lane(header.priority).call(header, body, deadline).await
+    }
+
+    fn travel(&self, connection: &Connection, request: &Request) -> Travel {
+        if request.own_stream || request.body.len() > LANE_BODY_BYTES_MAX {
+            return Travel::Stream;
+        }
+        connection.travel(request.begun)
+    }
+
+    /// Tries the nodes of a layer, the best one first. The next one is tried when one certainly did not run the call or, for
+    /// a repeatable call, when one was lost or is silent for unusually long.
+    async fn call_layer(&self, layer: Layer, request: Request, options: &CallOptions) -> Result<Reply, CallError> {
+        let mut candidates = self.order(layer, request.header.position)?.into_iter().take(ATTEMPTS_MAX);
+        let mut running = FuturesUnordered::new();
+        let mut hedge_at = None;
+        let mut start = |running: &mut FuturesUnordered<_>, hedge_at: &mut Option<Instant>| -> bool {
+            let next = candidates.next();
+            *hedge_at = next.as_ref().filter(|_| options.repeatable).map(|peer| Instant::now() + self.patience(peer));
+            let started = next.is_some();
+            running.extend(next.map(|peer| self.watched_attempt(peer, &request)));
+            started
+        };
+        start(&mut running, &mut hedge_at);
+        let mut last = no_candidate(layer);
+        loop {
+            let hedge = async {
+                match hedge_at {
+                    Some(at) => sleep_until(at).await,
+                    None => pending().await,
+                }
+            };
+            let ended = tokio::select! {
+                // An answer that is there makes the second question needless.
+                biased;
+                ended = running.next() => ended,
+                () = hedge => {
+                    hedge_at = None;
+                    if self.balancer().may_retry(self.node.epoch.elapsed()) {
+                        start(&mut running, &mut hedge_at);
+                    }
+                    continue;
+                }
+            };
+            match ended {
+                Some(Ok(reply)) => return Ok(reply),
+                Some(Err(error)) if options.may_move_on(&error) => {
+                    last = error;
+                    start(&mut running, &mut hedge_at);
+                }
+                Some(Err(error)) => return Err(error),
+                None => return Err(last),
+            }
+        }
+    }
+
+    /// An attempt from which the balancer learns.
+    async fn watched_attempt(&self, peer: Identity, request: &Request) -> Result<Reply, CallError> {
+        let started = Instant::now();
+        self.balancer().on_start(&peer, self.node.epoch.elapsed());
+        let mut watched = Watched { calls: self, peer: Some(peer.clone()) };
+        let result = self.attempt(&peer, request).await;
+        watched.peer = None;
+        let now = self.node.epoch.elapsed();
+        match &result {
+            Ok(_) | Err(CallError::Failed(_) | CallError::NoSuchMethod | CallError::NotAllowed { .. } | CallError::TooLarge { .. }) => {
+                self.balancer().on_reply(&peer, started.elapsed(), now);
+            }
+            Err(_) => self.balancer().on_failure(&peer, now, &mut self.rng.clone()),
+        }
+        result.map(|body| Reply { body, from: peer })
+    }
+
+    /// Begins a stream at the first node that lets us.
+    async fn first_to_begin<'a, T>(
+        &self,
+        to: To<'_>,
+        options: &CallOptions,
+        begin: impl Fn(Identity) -> BoxFuture<'a, Result<T, CallError>>,
+    ) -> Result<T, CallError> {
+        let layer = match to {
+            To::Node(peer) => return begin(peer.clone()).await,
+            To::Layer(layer) => layer,
+        };
+        let mut last = no_candidate(layer);
+        for peer in self.order(layer, options.position)?.into_iter().take(ATTEMPTS_MAX) {
+            match begin(peer).await {
+                Err(error) if options.may_move_on(&error) => last = error,
+                result => return result,
+            }
+        }
+        Err(last)
+    }
+
+    /// The nodes of a layer, the best first: those of the directory, and until there is one, the seeds.
+    fn order(&self, layer: Layer, position: u64) -> Result<Vec<Identity>, CallError> {
+        let directory = self.directory.borrow().clone();
+        let rtt = |peer: &Identity| self.connections.current(peer).map(|connection| connection.quic.rtt());
+        let ourselves = &self.node.identity;
+        let members = directory.of_layer(layer).filter(|member| member.identity != *ourselves);
+        let listed = members.map(|member| Candidate::of(member, rtt(&member.identity)));
+        let is_unlisted = |seed: &&Identity| seed.layer() == Some(layer) && *seed != ourselves && directory.get(seed).is_none();
+        let seeds = self.seeds.iter().filter(is_unlisted).map(|seed| Candidate {
+            identity: seed,
+            state: MemberState::Up,
+            load: 0,
+            position: 0,
+            rtt: rtt(seed),
+        });
+        let candidates: Vec<Candidate<'_>> = listed.chain(seeds).collect();
+        let order = self.balancer().order(&candidates, position, self.node.epoch.elapsed(), &mut self.rng.clone());
+        if order.is_empty() { Err(no_candidate(layer)) } else { Ok(order) }
+    }
+
+    /// How long a repeatable call waits for `peer` before it is also sent elsewhere.
+    fn patience(&self, peer: &Identity) -> Duration {
+        self.balancer().hedge_after(peer) + self.node.timing.hedge
+    }
+
+    fn request(&self, method: MethodId, body: Bytes, options: &CallOptions) -> Result<Request, CallError> {
+        if body.len() > self.node.limits.body_bytes {
+            return Err(CallError::TooLarge { size_bytes: body.len(), limit_bytes: self.node.limits.body_bytes });
+        }
+        let header = self.node.header(method, options, options.deadline);
+        let begun = Instant::now();
+        Ok(Request { header, body, begun, deadline: begun + options.deadline, own_stream: options.own_stream })
+    }
+
+    fn balancer(&self) -> MutexGuard<'_, Balancer> {
+        self.balancer.lock().expect("nothing panics while it holds this lock")
+    }
+}
+
+/// Tells the balancer of an attempt that was dropped half-way.
+struct Watched<'a> {
+    calls: &'a Calls,
+    peer: Option<Identity>,
+}
+
+impl Drop for Watched<'_> {
+    fn drop(&mut self) {
+        if let Some(peer) = &self.peer {
+            self.calls.balancer().on_cancelled(peer);
+        }
+    }
+}
+
+fn no_candidate(layer: Layer) -> CallError {
+    CallError::Unknown { peer: format!("any node of layer {layer}") }
+}
