@@ -14,6 +14,8 @@
 //! | `schemas` | nothing | [`Schemas`] |
 //! | `status` | nothing | [`HostStatus`] |
 
+pub mod codes;
+
 use std::fmt;
 
 use bincode::{Decode, Encode};
@@ -99,7 +101,7 @@ pub struct Schemas {
 pub struct HostStatus {
     /// The host's node.
     pub node: String,
-    /// Every replica it could ask; the error of those that it could not.
+    /// Every replica it knows of, by identity; the error of those that it could not ask.
     pub replicas: Vec<(String, Result<ReplicaStatus, String>)>,
     /// Calls of modules answered since it started.
     pub calls: u64,

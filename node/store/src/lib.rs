@@ -1,0 +1,34 @@
+//! Layer 1: a replica of a cabinet, the object store that never forgets.
+//!
+//! What it does: keeps the journal, which is the truth; agrees with the other replicas on the order of commits; applies each to the state,
+//! deterministically; answers reads of the present and the past; pushes what changes to whoever subscribed. A commit is acknowledged once a
+//! majority of the replicas has it on disk and this one has applied it.
+//!
+//! What it never does: run business logic, check what a user may see (layer 2 does), remove information, trust a state over the journal, or
+//! acknowledge before `fdatasync`.
+//!
+//! Start reading at [`service`]; then `replica` (what one replica does with a call), [`replication`](Timing) (the consensus core),
+//! [`journal`], [`state`], [`cabinet`] (how a commit is applied) and [`watchers`].
+
+// What arrives.
+pub mod service;
+
+// What one replica does with it.
+mod replica;
+
+// What the replicas agree on.
+mod replication;
+
+// Where the truth is kept, and on what.
+pub mod journal;
+pub mod storage;
+
+// What the truth materialises into, how a commit changes it, and who is told.
+pub mod state;
+
+pub mod cabinet;
+
+pub mod watchers;
+
+pub use replica::{OpenError, Settings, StateKind, Stopped, Store};
+pub use replication::{LostEntries, Refusal, Role, Standing, Timing, WireError};

@@ -1,0 +1,216 @@
+//! Commits, sealings and linearizable reads, from the caller to the leader's log and back.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use caps_model::messages::cabinet::{self, Committed};
+use caps_model::messages::{AskOutcome, Outcome};
+use caps_model::{Commit, Position, Wire, codec};
+use caps_overlay::{CallError, Failure, Identity, Layer, Retry};
+use tokio::sync::oneshot;
+use tokio::time::{Instant, sleep, timeout_at};
+
+use super::shared::Shared;
+use super::waiting::{Ask, NotDecided, Subject};
+use crate::cabinet::{Proposal, ReadError, Verdict, admit};
+use crate::replication::{Role, Standing};
+use crate::service::failure;
+
+/// Who asks: what comes from another replica was forwarded once and is not forwarded again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// A host, an administrator, or this node itself.
+    Client,
+    /// Another replica, which believes that this one leads.
+    Replica,
+}
+
+impl Origin {
+    /// What a peer is.
+    pub(crate) fn of(peer: &Identity) -> Self {
+        match peer.layer() {
+            Some(Layer::Cabinet) => Self::Replica,
+            _ => Self::Client,
+        }
+    }
+}
+
+/// Brings a commit to its end: on the leader through the log, elsewhere through the leader, wherever that is and becomes until `deadline`.
+pub(crate) async fn commit(shared: &Arc<Shared>, commit: Commit, origin: Origin, deadline: Instant) -> Result<Committed, Failure> {
+    let payload = admit(&commit).map_err(|refusal| Failure::new(failure::REFUSED, refusal.to_string()))?;
+    let attempt = Attempt::new(shared, Subject::Commit(commit.id), payload.into(), cabinet::COMMIT, encode(&commit)?, origin);
+    match attempt.within(deadline).await? {
+        Decided::Here(Verdict::Commit(committed)) => Ok(committed),
+        Decided::There(body) => decode(&body),
+        Decided::Here(Verdict::Seal(_)) => Err(failure::broken(&"a commit was answered as a sealing")),
+    }
+}
+
+/// What became of a commit, as of now: every commit acknowledged before is known. With `seal` the answer is final.
+pub(crate) async fn outcome(shared: &Arc<Shared>, ask: AskOutcome, origin: Origin, deadline: Instant) -> Result<Outcome, Failure> {
+    if !ask.seal {
+        linearizable(shared, deadline).await?;
+        return shared.read(|cabinet| cabinet.outcome(ask.commit).map_err(ReadError::from));
+    }
+    let payload = encode(&Proposal::Seal(ask.commit))?;
+    let attempt = Attempt::new(shared, Subject::Seal(ask.commit), payload, cabinet::OUTCOME, encode(&ask)?, origin);
+    match attempt.within(deadline).await? {
+        Decided::Here(Verdict::Seal(outcome)) => Ok(outcome),
+        Decided::There(body) => decode(&body),
+        Decided::Here(Verdict::Commit(_)) => Err(failure::broken(&"a sealing was answered as a commit")),
+    }
+}
+
+/// Waits until this replica has everything that was acknowledged anywhere before this was called; how far it is then.
+pub(crate) async fn linearizable(shared: &Arc<Shared>, deadline: Instant) -> Result<Position, Failure> {
+    let reached = async {
+        let (ask, index) = oneshot::channel();
+        shared.reads.send(ask).await.map_err(|_| failure::stopped())?;
+        let index = index.await.map_err(|_| failure::stopped())?;
+        let applied = shared.applied(index).map_err(|_| failure::overloaded("too many readers wait for this replica"))?;
+        applied.await.map_err(|_| failure::stopped())?;
+        Ok(shared.cabinet().mark().position)
+    };
+    let late = || Failure::new(failure::NO_LEADER, "no majority of the replicas confirmed a leader in time").retry(Retry::Elsewhere);
+    timeout_at(latest(deadline), reached).await.map_err(|_| late())?
+}
+
+/// One proposal and the search for the leader that takes it.
+struct Attempt<'a> {
+    shared: &'a Arc<Shared>,
+    subject: Subject,
+    payload: Bytes,
+    method: u16,
+    body: Bytes,
+    origin: Origin,
+    /// Whether it may have entered some log: then nobody may say that it did not happen.
+    may_have_run: bool,
+}
+
+/// Where it was decided, and how.
+enum Decided {
+    Here(Verdict),
+    There(Bytes),
+}
+
+impl<'a> Attempt<'a> {
+    fn new(shared: &'a Arc<Shared>, subject: Subject, payload: Bytes, method: u16, body: Bytes, origin: Origin) -> Self {
+        Self { shared, subject, payload, method, body, origin, may_have_run: false }
+    }
+
+    async fn within(mut self, deadline: Instant) -> Result<Decided, Failure> {
+        let decided = timeout_at(latest(deadline), self.search(deadline)).await;
+        match decided {
+            Ok(decided) => decided,
+            Err(_) => Err(self.give_up(failure::NO_LEADER, "no leader was found in time")),
+        }
+    }
+
+    async fn search(&mut self, deadline: Instant) -> Result<Decided, Failure> {
+        let mut standing = self.shared.standing();
+        loop {
+            if self.shared.has_stopped() {
+                return Err(self.give_up(failure::STOPPED, "this replica is not serving"));
+            }
+            let now = *standing.borrow_and_update();
+            let decided = match now {
+                Standing { role: Role::Leader, .. } => self.propose().await?,
+                _ if self.origin == Origin::Replica => return Err(self.give_up(failure::NOT_LEADER, "this replica is not the leader")),
+                Standing { leader: Some(leader), .. } => tokio::select! {
+                    // News of another leader first: the one that was asked may be dead, and silent for long.
+                    biased;
+                    _ = standing.changed() => continue,
+                    decided = self.forward(leader, deadline) => decided?,
+                },
+                Standing { leader: None, .. } => None,
+            };
+            if let Some(decided) = decided {
+                return Ok(decided);
+            }
+            tokio::select! {
+                // News first: the pause is only for the case that there is none.
+                biased;
+                _ = standing.changed() => {}
+                () = sleep(PAUSE) => {}
+            }
+        }
+    }
+
+    /// Proposes it here. `None`: this replica turned out not to lead, or not to lead any more.
+    async fn propose(&mut self) -> Result<Option<Decided>, Failure> {
+        let (reply, decided) = oneshot::channel();
+        let ask = Ask { subject: self.subject, payload: self.payload.clone(), reply };
+        let before = std::mem::replace(&mut self.may_have_run, true);
+        if self.shared.asks.send(ask).await.is_err() {
+            self.may_have_run = before;
+            return Err(self.give_up(failure::STOPPED, "this replica is not serving"));
+        }
+        match decided.await {
+            Ok(Ok(verdict)) => Ok(Some(Decided::Here(verdict))),
+            Ok(Err(NotDecided::LeadershipLost)) => Ok(None),
+            Ok(Err(NotDecided::NotLeader)) => {
+                self.may_have_run = before;
+                Ok(None)
+            }
+            Ok(Err(NotDecided::Overloaded)) => {
+                self.may_have_run = before;
+                match before {
+                    true => Ok(None),
+                    false => Err(failure::overloaded("too many commits are waiting for a majority")),
+                }
+            }
+            Err(_) => Err(self.give_up(failure::STOPPED, "this replica stopped while the commit was on its way")),
+        }
+    }
+
+    /// Asks the leader. `None`: look again for one.
+    async fn forward(&mut self, leader: u64, deadline: Instant) -> Result<Option<Decided>, Failure> {
+        let Some(peers) = self.shared.peers.get() else { return Ok(None) };
+        let before = std::mem::replace(&mut self.may_have_run, true);
+        let error = match peers.call(leader, self.method, self.body.clone(), deadline).await {
+            Ok(body) => return Ok(Some(Decided::There(body))),
+            Err(error) => error,
+        };
+        if error.certainly_not_run() {
+            self.may_have_run = before;
+        }
+        match error {
+            CallError::Failed(failure) if !matches!(failure.code, failure::NOT_LEADER | failure::STOPPED | failure::UNDECIDED) => {
+                Err(failure)
+            }
+            error => {
+                tracing::debug!(leader, %error, "the leader did not take a commit; looking again");
+                Ok(None)
+            }
+        }
+    }
+
+    /// The failure that tells the caller the truth: what may have run is never said not to have.
+    fn give_up(&self, code: u16, message: &str) -> Failure {
+        match self.may_have_run {
+            true => Failure::new(failure::UNDECIDED, format!("{message}; the commit may have happened: ask for its outcome")),
+            false => Failure::new(code, message).retry(Retry::Elsewhere),
+        }
+    }
+}
+
+/// The latest moment for an answer of our own, a little before the caller hangs up.
+fn latest(deadline: Instant) -> Instant {
+    let left = deadline.saturating_duration_since(Instant::now());
+    deadline - (left / 10).min(MARGIN)
+}
+
+fn encode<T: Wire>(message: &T) -> Result<Bytes, Failure> {
+    codec::encode(message).map(Bytes::from).map_err(|error| failure::malformed(&error))
+}
+
+fn decode<T: Wire>(body: &[u8]) -> Result<T, Failure> {
+    codec::decode(body).map_err(|error| failure::broken(&error))
+}
+
+/// How long to wait for news of a leader before asking again.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Time left to the answer on its way back.
+const MARGIN: Duration = Duration::from_millis(100);

@@ -1,0 +1,297 @@
+//! What the driver, the services and the readers of one replica share.
+//!
+//! All of them run on the node's one thread; the locks are never contended and never held across an await.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+
+use caps_model::messages::cabinet::{ReplicaRole, ReplicaStatus};
+use caps_model::{DecodeError, Name, Position};
+use caps_overlay::{Failure, Identity};
+use raft::eraftpb::Message;
+use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::time::Instant;
+
+use super::arrivals::{Arrivals, TooMany};
+use super::peers::Peers;
+use super::waiting::Ask;
+use crate::cabinet::{self, Applied, Cabinet, Proposal};
+use crate::journal::{JournalReader, ReadError, WriteError};
+use crate::replication::{LostEntries, Role, Standing, Timing};
+use crate::service::failure;
+use crate::state::{State, StateError};
+use crate::watchers::{WatcherId, Watchers};
+
+/// The cabinet of a replica, whatever its state is kept in.
+pub(crate) type AnyCabinet = Cabinet<Box<dyn State>>;
+
+/// What the parts of one replica share.
+pub(crate) struct Shared {
+    pub(crate) cabinet_name: Name,
+    pub(crate) id: u64,
+    pub(crate) voters: BTreeMap<u64, Identity>,
+    pub(crate) timing: Timing,
+    /// Into the driver.
+    pub(crate) messages: mpsc::Sender<Message>,
+    pub(crate) asks: mpsc::Sender<Ask>,
+    pub(crate) reads: mpsc::Sender<oneshot::Sender<u64>>,
+    pub(crate) stop: mpsc::Sender<Instant>,
+    /// The way to the other voters, once there is one.
+    pub(crate) peers: OnceLock<Arc<dyn Peers>>,
+    cabinet: Mutex<AnyCabinet>,
+    journal: JournalReader,
+    watchers: Mutex<Watched>,
+    positions: Mutex<Arrivals>,
+    indexes: Mutex<Arrivals>,
+    standing: watch::Sender<Standing>,
+    stopped: watch::Sender<Option<Stopped>>,
+    draining: AtomicBool,
+    committed_index: AtomicU64,
+    refused: AtomicU64,
+}
+
+/// Why a replica stopped.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Stopped {
+    /// It was asked to.
+    #[error("it was asked to")]
+    Asked,
+    /// The journal could not be written or synced: what the disk holds is not known any more. Look at the disk, then start the node again.
+    #[error("the journal cannot be written: {0}")]
+    Write(#[source] Arc<WriteError>),
+    /// The journal could not be read back.
+    #[error("the journal cannot be read: {0}")]
+    Read(#[source] Arc<ReadError>),
+    /// The state could not be read or written. It is rebuilt from the journal when its directory is moved away.
+    #[error("the state cannot be written: {0}")]
+    State(#[source] Arc<StateError>),
+    /// A committed entry is not understood: it was written by a node of a later release.
+    #[error("entry {index} cannot be understood: {error}; was it written by a later release?")]
+    Entry {
+        /// The entry's index.
+        index: u64,
+        /// What is wrong with it.
+        #[source]
+        error: Arc<DecodeError>,
+    },
+    /// The journal lacks what this replica had acknowledged.
+    #[error(transparent)]
+    Lost(#[from] LostEntries),
+    /// The worker thread of the journal is gone.
+    #[error("the journal's worker thread is gone")]
+    WorkerGone,
+}
+
+/// The watchers, and how to wake the task that serves each.
+struct Watched {
+    watchers: Watchers,
+    wake: BTreeMap<WatcherId, Arc<Notify>>,
+}
+
+/// What [`Shared::new`] takes, named.
+pub(crate) struct Parts {
+    pub(crate) cabinet_name: Name,
+    pub(crate) id: u64,
+    pub(crate) voters: BTreeMap<u64, Identity>,
+    pub(crate) timing: Timing,
+    pub(crate) messages: mpsc::Sender<Message>,
+    pub(crate) asks: mpsc::Sender<Ask>,
+    pub(crate) reads: mpsc::Sender<oneshot::Sender<u64>>,
+    pub(crate) stop: mpsc::Sender<Instant>,
+    pub(crate) cabinet: AnyCabinet,
+    pub(crate) journal: JournalReader,
+    pub(crate) watchers: Watchers,
+}
+
+impl Shared {
+    pub(crate) fn new(parts: Parts) -> Self {
+        let mark = parts.cabinet.mark();
+        Self {
+            cabinet_name: parts.cabinet_name,
+            id: parts.id,
+            voters: parts.voters,
+            timing: parts.timing,
+            messages: parts.messages,
+            asks: parts.asks,
+            reads: parts.reads,
+            stop: parts.stop,
+            peers: OnceLock::new(),
+            cabinet: Mutex::new(parts.cabinet),
+            journal: parts.journal,
+            watchers: Mutex::new(Watched { watchers: parts.watchers, wake: BTreeMap::new() }),
+            positions: Mutex::new(Arrivals::new(mark.position.0)),
+            indexes: Mutex::new(Arrivals::new(mark.index)),
+            standing: watch::Sender::new(Standing::default()),
+            stopped: watch::Sender::new(None),
+            draining: AtomicBool::new(false),
+            committed_index: AtomicU64::new(mark.index),
+            refused: AtomicU64::new(0),
+        }
+    }
+
+    /// The cabinet, to be read at once.
+    pub(crate) fn cabinet(&self) -> MutexGuard<'_, AnyCabinet> {
+        unpoisoned(&self.cabinet)
+    }
+
+    /// Reads from the cabinet. A state that fails stops the replica.
+    pub(crate) fn read<A>(&self, read: impl FnOnce(&AnyCabinet) -> Result<A, cabinet::ReadError>) -> Result<A, Failure> {
+        let answer = read(&self.cabinet());
+        answer.map_err(|error| match error {
+            cabinet::ReadError::State(error) => self.state_failed(error),
+            error => Failure::new(failure::TOO_MUCH, error.to_string()),
+        })
+    }
+
+    /// The state failed under a reader: nothing that it says can be trusted any more.
+    pub(crate) fn state_failed(&self, error: StateError) -> Failure {
+        let failure = failure::broken(&error);
+        self.stop(Stopped::State(Arc::new(error)));
+        failure
+    }
+
+    /// How this replica stands, to be read and to be waited on.
+    pub(crate) fn standing(&self) -> watch::Receiver<Standing> {
+        self.standing.subscribe()
+    }
+
+    /// Resolves with the position reached once it is at least `position`.
+    pub(crate) fn at_least(&self, position: Position) -> Result<oneshot::Receiver<u64>, TooMany> {
+        unpoisoned(&self.positions).wait(position.0)
+    }
+
+    /// Whether `position` is reached.
+    pub(crate) fn has(&self, position: Position) -> bool {
+        unpoisoned(&self.positions).reached() >= position.0
+    }
+
+    /// Resolves once everything up to the Raft index is applied.
+    pub(crate) fn applied(&self, index: u64) -> Result<oneshot::Receiver<u64>, TooMany> {
+        unpoisoned(&self.indexes).wait(index)
+    }
+
+    /// Applies one entry and lets the watchers know.
+    pub(crate) fn apply(&self, index: u64, proposal: &Proposal) -> Result<Arc<Applied>, Arc<StateError>> {
+        let applied = Arc::new(self.cabinet().apply(index, proposal).map_err(Arc::new)?);
+        let mut watched = unpoisoned(&self.watchers);
+        for id in watched.watchers.applied(&applied) {
+            if let Some(wake) = watched.wake.get(&id) {
+                wake.notify_one();
+            }
+        }
+        Ok(applied)
+    }
+
+    /// Passes over an entry that changes nothing.
+    pub(crate) fn skip(&self, index: u64) {
+        self.cabinet().skip(index);
+    }
+
+    /// Everything up to the Raft index is applied: wakes readers whose time has come.
+    pub(crate) fn arrived(&self, index: u64) {
+        let position = self.cabinet().mark().position;
+        unpoisoned(&self.positions).arrive(position.0);
+        unpoisoned(&self.indexes).arrive(index);
+    }
+
+    /// Does something with the watchers and the cabinet.
+    pub(crate) fn with_watchers<T>(&self, act: impl FnOnce(&mut Watchers, &mut BTreeMap<WatcherId, Arc<Notify>>, &AnyCabinet) -> T) -> T {
+        let mut watched = unpoisoned(&self.watchers);
+        let Watched { watchers, wake } = &mut *watched;
+        act(watchers, wake, &self.cabinet())
+    }
+
+    pub(crate) fn note_standing(&self, standing: Standing) {
+        self.standing.send_replace(standing);
+    }
+
+    pub(crate) fn note_committed(&self, index: u64) {
+        self.committed_index.store(index, Ordering::Relaxed);
+    }
+
+    pub(crate) fn count_refused(&self) {
+        self.refused.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Consensus messages that were dropped since the start: malformed, impossible, stale, or too many.
+    pub(crate) fn refused(&self) -> u64 {
+        self.refused.load(Ordering::Relaxed)
+    }
+
+    /// Takes no new commits and subscriptions any more.
+    pub(crate) fn drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    /// The replica has stopped: whoever waits learns it.
+    pub(crate) fn stop(&self, reason: Stopped) {
+        self.drain();
+        self.stopped.send_if_modified(|stopped| {
+            let first = stopped.is_none();
+            stopped.get_or_insert(reason);
+            first
+        });
+        // The driver may be at work still, when it was a reader who found out; a full queue means that it was told before.
+        self.stop.try_send(Instant::now()).ok();
+        unpoisoned(&self.positions).stop();
+        unpoisoned(&self.indexes).stop();
+        self.note_standing(Standing::default());
+        for wake in unpoisoned(&self.watchers).wake.values() {
+            wake.notify_one();
+        }
+    }
+
+    /// Why the replica stopped, to be read and to be waited on.
+    pub(crate) fn stopped(&self) -> watch::Receiver<Option<Stopped>> {
+        self.stopped.subscribe()
+    }
+
+    pub(crate) fn has_stopped(&self) -> bool {
+        self.stopped.borrow().is_some()
+    }
+
+    /// How this replica is.
+    pub(crate) fn status(&self) -> ReplicaStatus {
+        let standing = *self.standing.borrow();
+        let name = |voter: u64| self.voters.get(&voter).map(|identity| identity.name().to_owned());
+        let subscriptions = unpoisoned(&self.watchers).watchers.len();
+        let cabinet = self.cabinet();
+        let mark = cabinet.mark();
+        ReplicaStatus {
+            cabinet: self.cabinet_name.to_string(),
+            node: name(self.id).unwrap_or_default(),
+            role: match standing.role {
+                Role::Leader => ReplicaRole::Leader,
+                Role::Follower => ReplicaRole::Follower,
+                Role::Candidate => ReplicaRole::Candidate,
+            },
+            term: standing.term,
+            leader: standing.leader.and_then(name),
+            position: mark.position,
+            chain_head: mark.chain_head,
+            committed_index: self.committed_index.load(Ordering::Relaxed),
+            durable_index: self.journal.durable_index(),
+            objects: cabinet.counts().objects,
+            journal_bytes: self.journal.size_bytes(),
+            subscriptions: u32::try_from(subscriptions).unwrap_or(u32::MAX),
+            state: cabinet.state().name().to_owned(),
+        }
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").field("cabinet", &self.cabinet_name).field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+/// A panic while one of these locks is held is our bug; what they guard is consistent between statements, so that readers go on.
+fn unpoisoned<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}

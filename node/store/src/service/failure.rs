@@ -1,0 +1,52 @@
+//! The failure codes of the service `cabinet`.
+//!
+//! As everywhere on the overlay, advice to retry ([`Retry::Elsewhere`], [`Retry::After`]) says that the call did not run. A commit may always
+//! be asked for again, anywhere, with the same id: it happens at most once.
+
+use std::fmt::Display;
+use std::time::Duration;
+
+use caps_overlay::{Failure, Retry};
+
+/// The request cannot be read. The caller is at fault; asking again gives the same.
+pub const MALFORMED: u16 = 100;
+/// The commit breaks a limit or contradicts itself. It did not happen and never will as it is.
+pub const REFUSED: u16 = 101;
+/// The replica is not the leader: said only to other replicas, which then look for the leader. It did not run.
+pub const NOT_LEADER: u16 = 102;
+/// No leader was found in time. The commit did not enter the log through this call.
+pub const NO_LEADER: u16 = 103;
+/// Time ran out, or the leadership ended, while the commit was on its way. Ask for its outcome, or ask for it again with the same id.
+pub const UNDECIDED: u16 = 104;
+/// Too much is waiting. It did not run.
+pub const OVERLOADED: u16 = 105;
+/// This replica has not come to the position that the session has seen. Another one may have.
+pub const BEHIND: u16 = 106;
+/// The replica has not started yet, or is stopping. It did not run.
+pub const STOPPED: u16 = 107;
+/// The state or the answer is broken. An administrator must look.
+pub const BROKEN: u16 = 108;
+/// The question asks for more than one answer may hold. Ask for less at once.
+pub const TOO_MUCH: u16 = 109;
+
+/// [`MALFORMED`].
+pub(crate) fn malformed(error: &dyn Display) -> Failure {
+    Failure::new(MALFORMED, error.to_string())
+}
+
+/// [`OVERLOADED`]. The advice is about one group commit on a busy disk; the overlay's callers jitter it.
+pub(crate) fn overloaded(what: &str) -> Failure {
+    Failure::new(OVERLOADED, what).retry(Retry::After(OVERLOAD_PAUSE))
+}
+
+/// [`STOPPED`].
+pub(crate) fn stopped() -> Failure {
+    Failure::new(STOPPED, "this replica is not serving").retry(Retry::Elsewhere)
+}
+
+/// [`BROKEN`].
+pub(crate) fn broken(error: &dyn Display) -> Failure {
+    Failure::new(BROKEN, error.to_string())
+}
+
+const OVERLOAD_PAUSE: Duration = Duration::from_millis(20);

@@ -1,0 +1,62 @@
+//! The service `raft`: one-way consensus messages between the voters of a cabinet.
+
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use caps_overlay::{Answer, Call, Caller, Descriptor, Layer, MethodDescriptor, Service};
+
+use super::failure;
+use crate::replica::{Shared, message};
+
+/// The service's number on the overlay.
+pub const SERVICE: u16 = 2;
+/// The number of `message`: one consensus message; nothing is answered.
+pub const MESSAGE: u16 = 1;
+
+/// Takes consensus messages from the other voters.
+pub struct RaftService {
+    shared: Arc<Shared>,
+}
+
+impl RaftService {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+
+    /// A replica that has not started, or has stopped, loses messages like a network does; so does a full queue.
+    fn receive(&self, call: Call) -> bool {
+        let Some(from) = self.shared.voters.iter().find(|(_, identity)| **identity == call.peer).map(|(voter, _)| *voter) else {
+            return false;
+        };
+        // The body shares its memory with the frame that brought it; entries live on in the journal's cache, so that they get their own.
+        let body = Bytes::copy_from_slice(&call.body);
+        message(&self.shared, from, body).is_some_and(|message| self.shared.messages.try_send(message).is_ok())
+    }
+}
+
+impl Service for RaftService {
+    fn descriptor(&self) -> &'static Descriptor {
+        &DESCRIPTOR
+    }
+
+    fn handle(&self, call: Call) -> Answer {
+        if !self.receive(call) {
+            self.shared.count_refused();
+            return Answer::failed(failure::malformed(&"not a message of this cabinet's voters, or too many of them"));
+        }
+        Answer::ready(Bytes::new())
+    }
+}
+
+impl fmt::Debug for RaftService {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("RaftService").field(&self.shared).finish()
+    }
+}
+
+static DESCRIPTOR: Descriptor = Descriptor {
+    id: SERVICE,
+    name: "raft",
+    methods: &[MethodDescriptor { id: MESSAGE, name: "message", callers: &[Caller::Layer(Layer::Cabinet)] }],
+};

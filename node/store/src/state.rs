@@ -1,0 +1,260 @@
+//! What the journal materialises into: objects, every version of them, and what is needed to find them.
+//!
+//! State is never truth. It is written lazily, one atomic transaction a commit with the mark of how far it has come, and whatever it lost is
+//! replayed from the journal; a state that cannot be read is set aside and rebuilt. All implementations pass one suite
+//! (`state/conformance.rs`) and answer equally, because whether an object matches is decided by [`caps_model::query`] alone: an index only
+//! proposes candidates.
+
+#[cfg(test)]
+pub(crate) mod conformance;
+mod key;
+mod memory;
+mod search;
+mod sled;
+
+use std::collections::BTreeSet;
+use std::error::Error;
+use std::fmt::Debug;
+use std::ops::Bound;
+
+use bincode::{Decode, Encode};
+use caps_model::{Author, CommitId, DecodeError, Effect, Name, Object, ObjectId, Position, Record, Value, ValueKind, Wire};
+
+pub use self::sled::{SledState, StateOpened};
+pub use memory::MemoryState;
+pub(crate) use search::{best_range, search};
+
+/// Something that keeps what the journal materialises into.
+pub trait State: Send + Debug {
+    /// What it is kept in: `memory`, `sled`.
+    fn name(&self) -> &'static str;
+
+    /// How far it has come.
+    fn mark(&self) -> Mark;
+
+    /// How much it holds.
+    fn counts(&self) -> Counts;
+
+    /// The object as it is now, also when it is deleted.
+    fn object(&self, id: ObjectId) -> Result<Option<Object>, StateError> {
+        self.object_at(id, Position(u64::MAX))
+    }
+
+    /// The object as it was after the commit at `position`: its last version at or before it.
+    fn object_at(&self, id: ObjectId, position: Position) -> Result<Option<Object>, StateError>;
+
+    /// The object after each commit that changed it, newest first: at most `limit`, only from before `before`.
+    fn versions(&self, id: ObjectId, before: Option<Position>, limit: usize) -> Result<Vec<Object>, StateError>;
+
+    /// The objects that an entity ever had, deleted ones included, in order: at most `limit`, only after `after`.
+    fn objects_of(&self, entity: &Name, after: Option<ObjectId>, limit: usize) -> Result<Vec<ObjectId>, StateError>;
+
+    /// A superset of the live objects of an entity that hold a value within `range` now; `None` when there are more than `limit`.
+    fn candidates(&self, entity: &Name, range: &IndexRange, limit: usize) -> Result<Option<BTreeSet<ObjectId>>, StateError>;
+
+    /// The commit at a position.
+    fn commit_at(&self, position: Position) -> Result<Option<CommitRecord>, StateError>;
+
+    /// What became of a commit.
+    fn fate(&self, commit: CommitId) -> Result<Option<Fate>, StateError>;
+
+    /// Takes one step, all of it or nothing.
+    fn write(&mut self, transaction: &Transaction<'_>) -> Result<(), StateError>;
+}
+
+/// How far a state has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]
+pub struct Mark {
+    /// The last Raft index applied.
+    pub index: u64,
+    /// The last commit applied.
+    pub position: Position,
+    /// The hash chain over all commits up to it.
+    pub chain_head: [u8; 32],
+}
+
+/// How much a state holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]
+pub struct Counts {
+    /// Objects, deleted ones included.
+    pub objects: u64,
+    /// Deleted objects.
+    pub deleted: u64,
+}
+
+/// What is kept of an accepted commit. The commit itself is the journal's entry at `index`.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct CommitRecord {
+    /// Its name.
+    pub id: CommitId,
+    /// Its Raft index.
+    pub index: u64,
+    /// When the host decided it: microseconds since 1970.
+    pub time: i64,
+    /// Who asked for it.
+    pub author: Author,
+    /// The objects it changed.
+    pub objects: Vec<ObjectId>,
+    /// What it asks to be done in the world.
+    pub effects: Vec<Effect>,
+    /// What its method answered.
+    pub result: Record,
+}
+
+/// What became of a commit, for ever.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum Fate {
+    /// It happened at this position.
+    Accepted(Position),
+    /// It never will.
+    Sealed,
+}
+
+/// One object's change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Changed {
+    /// Before the commit; `None`: it did not exist.
+    pub before: Option<Object>,
+    /// After it.
+    pub after: Object,
+}
+
+/// One step of a state.
+#[derive(Clone, Copy, Debug)]
+pub struct Transaction<'a> {
+    /// How far the state has come with it.
+    pub mark: Mark,
+    /// What happened.
+    pub step: Step<'a>,
+}
+
+/// What happened in one step.
+#[derive(Clone, Copy, Debug)]
+pub enum Step<'a> {
+    /// A commit was accepted, at the mark's position.
+    Commit {
+        /// What is kept of it.
+        record: &'a CommitRecord,
+        /// What changed, each object once.
+        changes: &'a [Changed],
+    },
+    /// A commit was sealed.
+    Seal(CommitId),
+}
+
+/// Values of one attribute that an index can find: of one kind, between two bounds of which at least one is given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IndexRange {
+    /// The attribute.
+    pub attribute: Name,
+    /// The lower end.
+    pub from: Bound<Value>,
+    /// The upper end.
+    pub to: Bound<Value>,
+}
+
+/// Why a state does not answer. It is not truth: stop the replica, set the state aside and rebuild it from the journal.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    /// What keeps it failed. Whether a write happened is unknown; it did as a whole or not at all.
+    #[error("the state's storage failed")]
+    Engine(#[source] Box<dyn Error + Send + Sync>),
+    /// Another process has it open: stop that, or give this node a directory of its own.
+    #[error("the state in {path} is in use by another process")]
+    InUse {
+        /// Where it is.
+        path: String,
+    },
+    /// What was read back is not what can have been written.
+    #[error("the state holds a malformed {what}")]
+    Malformed {
+        /// What was being read.
+        what: &'static str,
+        /// What is wrong with it.
+        #[source]
+        source: DecodeError,
+    },
+    /// Something that must be there is not.
+    #[error("the state lacks {what}")]
+    Lacks {
+        /// What.
+        what: String,
+    },
+}
+
+impl<S: State + ?Sized> State for Box<S> {
+    fn name(&self) -> &'static str {
+        (**self).name()
+    }
+
+    fn mark(&self) -> Mark {
+        (**self).mark()
+    }
+
+    fn counts(&self) -> Counts {
+        (**self).counts()
+    }
+
+    fn object_at(&self, id: ObjectId, position: Position) -> Result<Option<Object>, StateError> {
+        (**self).object_at(id, position)
+    }
+
+    fn versions(&self, id: ObjectId, before: Option<Position>, limit: usize) -> Result<Vec<Object>, StateError> {
+        (**self).versions(id, before, limit)
+    }
+
+    fn objects_of(&self, entity: &Name, after: Option<ObjectId>, limit: usize) -> Result<Vec<ObjectId>, StateError> {
+        (**self).objects_of(entity, after, limit)
+    }
+
+    fn candidates(&self, entity: &Name, range: &IndexRange, limit: usize) -> Result<Option<BTreeSet<ObjectId>>, StateError> {
+        (**self).candidates(entity, range, limit)
+    }
+
+    fn commit_at(&self, position: Position) -> Result<Option<CommitRecord>, StateError> {
+        (**self).commit_at(position)
+    }
+
+    fn fate(&self, commit: CommitId) -> Result<Option<Fate>, StateError> {
+        (**self).fate(commit)
+    }
+
+    fn write(&mut self, transaction: &Transaction<'_>) -> Result<(), StateError> {
+        (**self).write(transaction)
+    }
+}
+
+impl IndexRange {
+    /// The kind of the values in the range.
+    fn kind(&self) -> Option<ValueKind> {
+        [&self.from, &self.to].into_iter().find_map(|bound| match bound {
+            Bound::Included(value) | Bound::Excluded(value) => Some(value.kind()),
+            Bound::Unbounded => None,
+        })
+    }
+}
+
+impl Counts {
+    /// The counts after these changes.
+    fn after(mut self, changes: &[Changed]) -> Self {
+        for change in changes {
+            self.objects += u64::from(change.before.is_none());
+            self.deleted += u64::from(change.after.deleted);
+        }
+        self
+    }
+}
+
+impl Changed {
+    /// The object before, if queries of the present could find it.
+    fn live_before(&self) -> Option<&Object> {
+        self.before.as_ref().filter(|object| !object.deleted)
+    }
+
+    /// The object after, if queries of the present can find it.
+    fn live_after(&self) -> Option<&Object> {
+        Some(&self.after).filter(|object| !object.deleted)
+    }
+}
+
+impl Wire for CommitRecord {}

@@ -1,0 +1,266 @@
+//! What every state must do: one suite, run over each of them.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+
+use caps_model::messages::{Get, History, Outcome};
+use caps_model::{CommitId, Name, Object, ObjectId, Position, Query, Value};
+use proptest::prelude::*;
+use tempfile::TempDir;
+
+use super::{IndexRange, MemoryState, SledState, State, StateOpened};
+use crate::cabinet::Cabinet;
+use crate::cabinet::workload::{Plan, commit, create, delete, expected, plan, query, seeded, update};
+
+/// A sled state in a directory that lives as long.
+pub(crate) fn sled_state() -> (TempDir, SledState) {
+    let directory = tempfile::tempdir().unwrap();
+    let (state, _) = SledState::open(&directory.path().join("state"), 0).unwrap();
+    (directory, state)
+}
+
+/// Runs a part of the suite over every state.
+fn over_every_state(check: impl Fn(Cabinet<Box<dyn State>>)) {
+    check(Cabinet::new(Box::new(MemoryState::new())));
+    let (_directory, sled) = sled_state();
+    check(Cabinet::new(Box::new(sled)));
+}
+
+fn int(number: i64) -> Vec<Value> {
+    vec![Value::Int(number)]
+}
+
+fn versions(objects: &[Object]) -> Vec<u64> {
+    objects.iter().map(|object| object.version.0).collect()
+}
+
+#[test]
+fn every_version_stays() {
+    over_every_state(|mut cabinet| {
+        cabinet.commit(commit(1, vec![create(1, "case", vec![("number", int(1))]), create(2, "case", vec![])]));
+        cabinet.commit(commit(2, vec![update(2, vec![("number", int(5))])]));
+        cabinet.commit(commit(3, vec![update(1, vec![("number", int(2))])]));
+        cabinet.commit(commit(4, vec![delete(1)]));
+        let state = cabinet.state();
+        let at = |position| state.object_at(ObjectId(1), Position(position)).unwrap();
+        assert_eq!(at(0), None);
+        assert_eq!(at(1).unwrap().int("number"), Some(1));
+        assert_eq!(at(2), at(1));
+        assert_eq!(at(3).unwrap().int("number"), Some(2));
+        assert!(at(4).unwrap().deleted && at(u64::MAX).unwrap().deleted);
+        assert_eq!(versions(&state.versions(ObjectId(1), None, 9).unwrap()), [4, 3, 1]);
+        assert_eq!(versions(&state.versions(ObjectId(1), Some(Position(4)), 1).unwrap()), [3]);
+        assert_eq!(versions(&state.versions(ObjectId(1), Some(Position(1)), 9).unwrap()), [0; 0]);
+        assert_eq!((state.counts().objects, state.counts().deleted), (2, 1));
+        assert_eq!(state.mark(), cabinet.mark());
+    });
+}
+
+#[test]
+fn members_of_an_entity_are_paged_in_order() {
+    over_every_state(|mut cabinet| {
+        for id in [5, 3, u128::MAX, 4] {
+            cabinet.commit(commit(id % 100, vec![create(id, "case", vec![])]));
+        }
+        cabinet.commit(commit(200, vec![create(6, "cases", vec![]), delete(4)]));
+        let page = |after: Option<u128>, limit| {
+            let ids = cabinet.state().objects_of(&Name::fixed("case"), after.map(ObjectId), limit).unwrap();
+            ids.into_iter().map(|id| id.0).collect::<Vec<_>>()
+        };
+        assert_eq!(page(None, 9), [3, 4, 5, u128::MAX]);
+        assert_eq!(page(Some(3), 2), [4, 5]);
+        assert_eq!(page(Some(u128::MAX), 9), [0; 0]);
+        assert_eq!(cabinet.state().objects_of(&Name::fixed("none"), None, 9).unwrap(), []);
+    });
+}
+
+#[test]
+fn candidates_follow_the_values_of_live_objects() {
+    over_every_state(|mut cabinet| {
+        cabinet.commit(commit(1, vec![create(1, "case", vec![("number", vec![Value::Int(i64::MAX), Value::Int(3)])])]));
+        cabinet.commit(commit(2, vec![create(u128::MAX, "case", vec![("number", int(i64::MAX))])]));
+        cabinet.commit(commit(3, vec![create(2, "case", vec![("number", vec![Value::Timestamp(3)])])]));
+        let found = |cabinet: &Cabinet<Box<dyn State>>, from, to| {
+            let range = IndexRange { attribute: Name::fixed("number"), from, to };
+            let ids = cabinet.state().candidates(&Name::fixed("case"), &range, 2).unwrap().unwrap();
+            ids.into_iter().map(|id| id.0).collect::<Vec<_>>()
+        };
+        let three = || Bound::Included(Value::Int(3));
+        assert_eq!(found(&cabinet, three(), three()), [1]);
+        // The largest number and the largest id meet at the very end of their kind.
+        assert_eq!(found(&cabinet, three(), Bound::Unbounded), [1, u128::MAX]);
+        assert_eq!(found(&cabinet, Bound::Included(Value::Int(4)), three()), [0; 0]);
+        cabinet.commit(commit(4, vec![update(1, vec![("number", int(4))]), delete(u128::MAX)]));
+        assert_eq!(found(&cabinet, three(), three()), [0; 0]);
+        assert_eq!(found(&cabinet, Bound::Unbounded, Bound::Included(Value::Int(i64::MAX))), [1]);
+    });
+}
+
+#[test]
+fn candidates_beyond_the_limit_are_not_listed() {
+    over_every_state(|mut cabinet| {
+        let objects = (1..=5).map(|id| create(id, "case", vec![("number", int(1))]));
+        cabinet.commit(commit(1, objects.collect()));
+        let range = IndexRange { attribute: Name::fixed("number"), from: Bound::Included(Value::Int(0)), to: Bound::Unbounded };
+        let state = cabinet.state();
+        assert_eq!(state.candidates(&Name::fixed("case"), &range, 4).unwrap(), None);
+        assert_eq!(state.candidates(&Name::fixed("case"), &range, 5).unwrap().unwrap().len(), 5);
+    });
+}
+
+#[test]
+fn commits_are_found_by_position_and_by_id() {
+    over_every_state(|mut cabinet| {
+        let made = commit(7, vec![create(1, "case", vec![])]);
+        cabinet.skip(3);
+        cabinet.commit(made.clone());
+        let record = cabinet.state().commit_at(Position(1)).unwrap().unwrap();
+        assert_eq!((record.id, record.index, record.objects.as_slice()), (CommitId(7), 4, &[ObjectId(1)][..]));
+        assert_eq!((record.author, record.result.clone()), (made.author, made.result));
+        assert_eq!(cabinet.state().commit_at(Position(0)).unwrap(), None);
+        assert_eq!(cabinet.state().commit_at(Position(2)).unwrap(), None);
+        assert_eq!(cabinet.outcome(CommitId(7)).unwrap(), Outcome::Accepted { position: Position(1), result: record.result });
+        assert_eq!(cabinet.outcome(CommitId(8)).unwrap(), Outcome::Unknown);
+    });
+}
+
+/// Everything that a cabinet can be asked in the small world of [`plan`].
+fn answers<S: State>(cabinet: &Cabinet<S>, queries: &[Query]) -> String {
+    let position = cabinet.mark().position.0;
+    let ids: Vec<ObjectId> = (1..9).map(ObjectId).collect();
+    let mut answers = format!("{:?} {:?}", cabinet.mark(), cabinet.counts());
+    for query in queries {
+        answers += &format!("\n{:?}", cabinet.query(query).unwrap());
+    }
+    answers += &format!("\n{:?}", cabinet.get(&Get { objects: ids.clone() }).unwrap());
+    for object in ids {
+        let before = Some(Position(position / 2 + 1));
+        answers += &format!("\n{:?}", cabinet.history(&History { object, before: None, limit: 20 }).unwrap());
+        answers += &format!("\n{:?}", cabinet.history(&History { object, before, limit: 2 }).unwrap());
+        answers += &format!("\n{:?}", (0..=position).map(|p| cabinet.object_at(object, Position(p)).unwrap()).collect::<Vec<_>>());
+    }
+    for id in 1..200 {
+        answers += &format!("\n{:?}", cabinet.outcome(CommitId(id)).unwrap());
+    }
+    answers
+}
+
+/// Queries answered by going through every object give the same.
+fn check_against_evaluator<S: State>(cabinet: &Cabinet<S>, queries: &[Query]) -> Result<(), TestCaseError> {
+    let objects: BTreeMap<ObjectId, Object> =
+        (1..9).map(ObjectId).filter_map(|id| cabinet.state().object(id).unwrap().map(|object| (id, object))).collect();
+    for query in queries {
+        let found = cabinet.query(query).unwrap();
+        prop_assert_eq!((found.objects, found.more), expected(query, objects.values().cloned()), "{:?}", query);
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(seeded(64))]
+
+    #[test]
+    fn all_states_answer_equally(plans in prop::collection::vec(plan(), 1..40), queries in prop::collection::vec(query(), 12)) {
+        let mut memory = Cabinet::new(MemoryState::new());
+        let (directory, state) = sled_state();
+        let mut sled = Cabinet::new(state);
+        for plan in &plans {
+            let proposal = plan.proposal(&memory);
+            prop_assert_eq!(memory.next(&proposal), sled.next(&proposal));
+        }
+        check_against_evaluator(&memory, &queries)?;
+        let expected = answers(&memory, &queries);
+        prop_assert_eq!(&expected, &answers(&sled, &queries));
+        // And after it was closed and opened again, replaying what changed nothing and so was not written.
+        let last = memory.mark().index;
+        drop(sled);
+        let (state, opened) = SledState::open(&directory.path().join("state"), last).unwrap();
+        prop_assert!(matches!(opened, StateOpened::Kept), "{:?}", opened);
+        let mut sled = Cabinet::new(state);
+        if sled.mark().index < last {
+            sled.skip(last);
+        }
+        prop_assert_eq!(&expected, &answers(&sled, &queries));
+    }
+
+    /// Replaying the same log gives the same cabinet: what happened between is not remembered elsewhere.
+    #[test]
+    fn replay_is_deterministic(plans in prop::collection::vec(plan(), 1..60)) {
+        let mut first = Cabinet::new(MemoryState::new());
+        let log: Vec<_> = plans.iter().map(|plan: &Plan| {
+            let proposal = plan.proposal(&first);
+            first.next(&proposal);
+            proposal
+        }).collect();
+        let mut second = Cabinet::new(MemoryState::new());
+        for proposal in &log {
+            second.next(proposal);
+        }
+        prop_assert_eq!(answers(&first, &[]), answers(&second, &[]));
+    }
+}
+
+mod sled {
+    use std::fs;
+
+    use super::*;
+    use crate::state::StateError;
+
+    #[test]
+    fn state_ahead_of_the_journal_is_set_aside_and_rebuilt() {
+        let (directory, state) = sled_state();
+        let path = directory.path().join("state");
+        let mut cabinet = Cabinet::new(state);
+        cabinet.commit(commit(1, vec![create(1, "case", vec![])]));
+        drop(cabinet);
+        let (state, opened) = SledState::open(&path, 1).unwrap();
+        assert!(matches!(opened, StateOpened::Kept));
+        assert_eq!(state.mark().position, Position(1));
+        drop(state);
+        let (state, opened) = SledState::open(&path, 0).unwrap();
+        let StateOpened::Rebuilding { set_aside, .. } = opened else { panic!("{opened:?}") };
+        assert_eq!(set_aside, directory.path().join("state.quarantine-1"));
+        assert_eq!(state.mark(), Default::default());
+        drop(state);
+        // What was set aside is whole.
+        assert_eq!(SledState::open(&set_aside, 1).unwrap().0.mark().position, Position(1));
+    }
+
+    /// Somebody else's state is not damaged: it stays where it is.
+    #[test]
+    fn state_in_use_is_left_alone() {
+        let (directory, state) = sled_state();
+        let path = directory.path().join("state");
+        assert!(matches!(SledState::open(&path, 0), Err(StateError::InUse { .. })));
+        assert!(!directory.path().join("state.quarantine-1").exists());
+        drop(state);
+        assert!(matches!(SledState::open(&path, 0).unwrap().1, StateOpened::Kept));
+    }
+
+    #[test]
+    fn state_that_cannot_be_opened_is_set_aside() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("state");
+        for number in 1..=2 {
+            let _gone = fs::remove_dir_all(&path);
+            fs::write(&path, b"this is no database").unwrap();
+            let (state, opened) = SledState::open(&path, 9).unwrap();
+            let StateOpened::Rebuilding { set_aside, reason } = opened else { panic!("{opened:?}") };
+            assert_eq!(set_aside, directory.path().join(format!("state.quarantine-{number}")));
+            assert!(!reason.is_empty());
+            drop(state);
+        }
+    }
+
+    #[test]
+    fn state_with_a_mark_of_another_version_is_set_aside() {
+        let (directory, state) = sled_state();
+        let path = directory.path().join("state");
+        drop(state);
+        let database = ::sled::open(&path).unwrap();
+        database.insert(b"m", &[9, 9, 9]).unwrap();
+        database.flush().unwrap();
+        drop(database);
+        assert!(matches!(SledState::open(&path, 9).unwrap().1, StateOpened::Rebuilding { .. }));
+    }
+}
