@@ -1,0 +1,145 @@
+//! The cabinet at the other end of the overlay.
+
+use std::sync::RwLock;
+
+use bytes::Bytes;
+use caps_model::messages::cabinet::{self, Committed, ReplicaStatus};
+use caps_model::messages::{AskOutcome, Get, Got, History, Objects, Outcome, Subscribe, Timeline, Update};
+use caps_model::{Commit, Query, Wire, codec};
+use caps_certs_gen::Layer;
+use caps_overlay::{CallError, CallOptions, MethodId, Overlay, Replies, Retry, To};
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, join_all};
+use tokio::time::Instant;
+
+use super::{Ask, CabinetError, CabinetPort, Updates};
+
+/// The replicas of layer 1, over the overlay.
+///
+/// A host serves on the overlay and calls over it, and an overlay takes its services when it starts. So this is made first, without an
+/// overlay, and given one by [`connect`](Self::connect) when there is one; until then, and after [`disconnect`](Self::disconnect), layer 1
+/// cannot be reached. Disconnecting also breaks the circle of references between overlay and host, so that both can be dropped.
+#[derive(Debug, Default)]
+pub struct OverlayCabinet {
+    overlay: RwLock<Option<Overlay>>,
+}
+
+impl OverlayCabinet {
+    /// A cabinet that cannot be reached yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// From now on the cabinet is reached over this overlay.
+    pub fn connect(&self, overlay: Overlay) {
+        self.put(Some(overlay));
+    }
+
+    /// From now on the cabinet cannot be reached.
+    pub fn disconnect(&self) {
+        self.put(None);
+    }
+
+    fn put(&self, overlay: Option<Overlay>) {
+        let before = std::mem::replace(&mut *self.overlay.write().expect("nothing panics while it holds this lock"), overlay);
+        // Dropped without the lock: what hangs on the overlay may come back here.
+        drop(before);
+    }
+
+    fn overlay(&self) -> Result<Overlay, CabinetError> {
+        let overlay = self.overlay.read().expect("nothing panics while it holds this lock").clone();
+        overlay.ok_or_else(|| CabinetError::Unavailable("this host is not on the overlay".to_owned()))
+    }
+
+    async fn call<Q: Wire, A: Wire>(&self, method: u16, question: Q, ask: Ask) -> Result<A, CabinetError> {
+        let overlay = self.overlay()?;
+        let reply = overlay.call(To::Layer(Layer::Cabinet), id(method), encode(&question)?, options(ask)).await?;
+        codec::decode(&reply.body).map_err(|problem| CabinetError::Malformed(problem.to_string()))
+    }
+}
+
+impl CabinetPort for OverlayCabinet {
+    fn query(&self, query: Query, ask: Ask) -> BoxFuture<'_, Result<Objects, CabinetError>> {
+        self.call(cabinet::QUERY, query, ask).boxed()
+    }
+
+    fn get(&self, get: Get, ask: Ask) -> BoxFuture<'_, Result<Got, CabinetError>> {
+        self.call(cabinet::GET, get, ask).boxed()
+    }
+
+    fn history(&self, history: History, ask: Ask) -> BoxFuture<'_, Result<Timeline, CabinetError>> {
+        self.call(cabinet::HISTORY, history, ask).boxed()
+    }
+
+    fn commit(&self, commit: Commit, ask: Ask) -> BoxFuture<'_, Result<Committed, CabinetError>> {
+        self.call(cabinet::COMMIT, commit, ask).boxed()
+    }
+
+    fn outcome(&self, question: AskOutcome, ask: Ask) -> BoxFuture<'_, Result<Outcome, CabinetError>> {
+        self.call(cabinet::OUTCOME, question, ask).boxed()
+    }
+
+    fn subscribe(&self, subscribe: Subscribe, ask: Ask) -> BoxFuture<'_, Result<Box<dyn Updates>, CabinetError>> {
+        async move {
+            let overlay = self.overlay()?;
+            let body = encode(&subscribe)?;
+            let replies = overlay.stream(To::Layer(Layer::Cabinet), id(cabinet::SUBSCRIBE), body, options(ask)).await?;
+            Ok(Box::new(OverlayUpdates(replies)) as Box<dyn Updates>)
+        }
+        .boxed()
+    }
+
+    fn replicas(&self, ask: Ask) -> BoxFuture<'_, Vec<(String, Result<ReplicaStatus, String>)>> {
+        async move {
+            let Ok(overlay) = self.overlay() else { return Vec::new() };
+            let directory = overlay.directory();
+            let asked = directory.of_layer(Layer::Cabinet).map(|member| async {
+                let reply = overlay.call(To::Node(&member.identity), id(cabinet::STATUS), Bytes::new(), options(ask)).await;
+                let status = reply.map_err(|e| e.to_string()).and_then(|r| codec::decode(&r.body).map_err(|e| e.to_string()));
+                (member.identity.to_string(), status)
+            });
+            join_all(asked).await
+        }
+        .boxed()
+    }
+}
+
+struct OverlayUpdates(Replies);
+
+impl Updates for OverlayUpdates {
+    fn next(&mut self) -> BoxFuture<'_, Option<Result<Update, CabinetError>>> {
+        async move {
+            let body = self.0.next().await?;
+            let update = body.map_err(CabinetError::from).and_then(|body| {
+                codec::decode(&body).map_err(|problem| CabinetError::Malformed(problem.to_string()))
+            });
+            Some(update)
+        }
+        .boxed()
+    }
+}
+
+impl From<CallError> for CabinetError {
+    fn from(error: CallError) -> Self {
+        match &error {
+            CallError::Failed(failure) if failure.retry == Retry::No => Self::Refused(failure.message.clone()),
+            CallError::TooLarge { .. } => Self::Refused(error.to_string()),
+            _ if error.certainly_not_run() => Self::Unavailable(error.to_string()),
+            _ => Self::Unanswered(error.to_string()),
+        }
+    }
+}
+
+fn id(method: u16) -> MethodId {
+    MethodId { service: cabinet::SERVICE, method }
+}
+
+fn encode<T: Wire>(message: &T) -> Result<Bytes, CabinetError> {
+    codec::encode(message).map(Bytes::from).map_err(|problem| CabinetError::Refused(problem.to_string()))
+}
+
+/// Everything that is asked of layer 1 may be sent again: see [`CabinetPort`].
+fn options(ask: Ask) -> CallOptions {
+    let deadline = ask.deadline.saturating_duration_since(Instant::now());
+    CallOptions { deadline, priority: ask.priority, position: ask.at_least.0, repeatable: true, ..CallOptions::default() }
+}

@@ -1,0 +1,111 @@
+//! What front ends read: the rights conjoined, the secrets stripped.
+
+use caps_model::messages::host::As;
+use caps_model::messages::{AskOutcome, Get, Got, HISTORY_MAX, History, Objects, Outcome, Timeline};
+use caps_model::query::LIMIT_MAX;
+use caps_model::{Object, ObjectId, Position, Query};
+use caps_certs_gen::Identity;
+use caps_overlay::Failure;
+
+use super::call::without_owner;
+use super::{Host, busy};
+use crate::cabinet::Ask;
+use crate::privileges::Principal;
+use crate::service::codes;
+
+impl Host {
+    /// The objects that match and that the principal may read.
+    pub async fn query(&self, message: As<Query>, peer: &Identity, ask: Ask) -> Result<Objects, Failure> {
+        let _room = self.room.try_acquire().map_err(|_| busy())?;
+        let As { session, message: query } = message;
+        let query = self.admitted(query)?;
+        let principal = self.principal(session.as_ref(), peer, ask).await?;
+        let Some(rights) = principal.sees() else {
+            return Ok(Objects { position: principal.position, objects: Vec::new(), more: false });
+        };
+        let found = self.cabinet.query(query.and(rights), ask).await?;
+        // Layer 1 was asked for the readable; that it answered with nothing else is checked, not believed.
+        let readable = found.objects.into_iter().filter(|object| principal.may_read(object));
+        Ok(Objects { objects: readable.map(|object| self.catalogue.shown(object)).collect(), ..found })
+    }
+
+    /// Objects by id; `None` for those that do not exist and for those that the principal may not read.
+    pub async fn get(&self, message: As<Get>, peer: &Identity, ask: Ask) -> Result<Got, Failure> {
+        let _room = self.room.try_acquire().map_err(|_| busy())?;
+        let As { session, message: get } = message;
+        if get.objects.len() > caps_model::messages::GET_MAX {
+            return Err(super::malformed(format!("{} objects at once are too many", get.objects.len())));
+        }
+        let principal = self.principal(session.as_ref(), peer, ask).await?;
+        let got = self.cabinet.get(get, ask).await?;
+        let shown = got.objects.into_iter().map(|object| self.shown_to(&principal, object?)).collect();
+        Ok(Got { objects: shown, ..got })
+    }
+
+    /// What happened to an object, as far as the principal may read it: nothing if it may not read it now, and never a state that it may not
+    /// have read then.
+    pub async fn history(&self, message: As<History>, peer: &Identity, ask: Ask) -> Result<Timeline, Failure> {
+        let _room = self.room.try_acquire().map_err(|_| busy())?;
+        let As { session, message: mut history } = message;
+        history.limit = history.limit.clamp(1, HISTORY_MAX);
+        let principal = self.principal(session.as_ref(), peer, ask).await?;
+        let mut timeline = Timeline { position: ask.at_least, events: Vec::new() };
+        let (readable, position) = self.readable(&principal, history.object, ask).await?;
+        if !readable {
+            return Ok(Timeline { position, ..timeline });
+        }
+        let wanted = history.limit as usize;
+        for _ in 0..HISTORY_PAGES_MAX {
+            let page = self.cabinet.history(history.clone(), ask.seeing(position)).await?;
+            timeline.position = page.position;
+            let last = page.events.last().map(|event| event.object.version);
+            let complete = page.events.len() < wanted;
+            let readable = page.events.into_iter().filter(|event| principal.may_read(&event.object));
+            timeline.events.extend(readable.map(|mut event| {
+                event.object = self.catalogue.shown(event.object);
+                event
+            }));
+            // A page of which the principal may read nothing must not look like the end of the history.
+            if complete || !timeline.events.is_empty() || last.is_none() {
+                break;
+            }
+            history.before = last;
+        }
+        Ok(timeline)
+    }
+
+    /// What became of a commit. Somebody else's looks like one that never happened.
+    pub async fn outcome(&self, message: As<AskOutcome>, peer: &Identity, ask: Ask) -> Result<Outcome, Failure> {
+        let _room = self.room.try_acquire().map_err(|_| busy())?;
+        let As { session, message: question } = message;
+        let principal = self.principal(session.as_ref(), peer, ask).await?;
+        let seal = question.seal;
+        match self.cabinet.outcome(question, ask).await? {
+            Outcome::Accepted { position, result } => Ok(match without_owner(&principal, result) {
+                Some(result) => Outcome::Accepted { position, result },
+                None if seal => Outcome::Sealed,
+                None => Outcome::Unknown,
+            }),
+            other => Ok(other),
+        }
+    }
+
+    /// A query that a front end may ask, its limit within bounds.
+    pub(super) fn admitted(&self, query: Query) -> Result<Query, Failure> {
+        self.catalogue.check_query(&query).map_err(|problem| Failure::new(codes::INVALID_QUERY, problem))?;
+        let limit = query.limit.clamp(1, LIMIT_MAX);
+        Ok(query.limit(limit))
+    }
+
+    pub(super) fn shown_to(&self, principal: &Principal, object: Object) -> Option<Object> {
+        principal.may_read(&object).then(|| self.catalogue.shown(object))
+    }
+
+    async fn readable(&self, principal: &Principal, id: ObjectId, ask: Ask) -> Result<(bool, Position), Failure> {
+        let got = self.cabinet.get(Get { objects: vec![id] }, ask).await?;
+        Ok((got.objects.into_iter().flatten().any(|object| principal.may_read(&object)), got.position))
+    }
+}
+
+/// Pages of a history read in search of something readable.
+const HISTORY_PAGES_MAX: u32 = 16;

@@ -1,0 +1,369 @@
+//! Subscriptions: what layer 1 tells, to those who may know of it.
+//!
+//! Layer 1 is asked for the query with the reader's rights conjoined, so an object that stops to be readable is retracted there like one that
+//! stops to match. What layer 1 cannot know is that the *reader's* groups change. So nothing of a position is told before the reader's rights
+//! are known to be, at that position or later, those that layer 1 was asked with. When they change, the subscription starts again with the new
+//! ones and tells the difference: the change of rights is itself a commit, later than anything told, so positions still only grow.
+//!
+//! For the difference the host keeps the ids of what it told. It has them when the subscription started with the present; one that resumed
+//! after a position ends with [`RIGHTS_CHANGED`](codes::RIGHTS_CHANGED) instead, and the reader starts over.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use caps_model::messages::host::As;
+use caps_model::messages::{From as StartAt, ObjectChange, Subscribe, Update};
+use caps_model::{ObjectId, Position, Query};
+use caps_certs_gen::Identity;
+use caps_overlay::{Failure, Retry};
+use futures_util::future::BoxFuture;
+use tokio::time::Instant;
+
+use super::{Counts, Host, busy};
+use crate::cabinet::{Ask, CabinetError, Updates};
+use crate::principals::{Credential, SUBSCRIBED_FOR};
+use crate::privileges::Principal;
+use crate::service::codes;
+
+/// Who is told.
+pub trait Listener: Send {
+    /// Tells one update; waits while the listener is slower.
+    fn tell(&mut self, update: Update) -> BoxFuture<'_, Result<(), ListenerGone>>;
+}
+
+/// Nobody listens any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("nobody listens any more")]
+pub struct ListenerGone;
+
+impl Host {
+    /// Tells `listener` what the subscription sees, until the listener is gone (`Ok`), the session is over, or layer 1 cannot be reached for
+    /// long.
+    pub async fn subscribe(
+        &self,
+        message: As<Subscribe>,
+        peer: &Identity,
+        ask: Ask,
+        listener: &mut dyn Listener,
+    ) -> Result<(), Failure> {
+        let _counted = Counted::new(&self.counts).ok_or_else(busy)?;
+        let As { session, message: Subscribe { query, from } } = message;
+        let query = self.admitted(query)?;
+        let credential = Credential::of(session.as_ref(), peer);
+        let ask = match from {
+            StartAt::Present => ask,
+            StartAt::After(position) => ask.seeing(position),
+        };
+        let mut changes = self.principals.changes();
+        let principal = self.principals.resolve(&credential, ask).await?;
+        let mut feed = Feed::new(self, credential, principal, query, from, ask, listener)?;
+        feed.open(ask.seeing(feed.principal.position)).await?;
+        loop {
+            let expiry = feed.expires_in();
+            let outcome = tokio::select! {
+                // Lost rights come before what they would show; the end of the session before more of it.
+                biased;
+                () = tokio::time::sleep(expiry) => feed.check_rights(Position::ZERO).await,
+                changed = changes.changed() => match changed {
+                    Ok(()) => feed.check_rights(Position::ZERO).await,
+                    Err(_) => return Ok(()),
+                },
+                update = feed.upstream.next() => match update {
+                    Some(Ok(update)) => feed.pass_on(update).await,
+                    Some(Err(problem)) => feed.resume(&problem.to_string()).await,
+                    None => feed.resume("the cabinet ended the subscription").await,
+                },
+            };
+            match outcome {
+                Ok(()) => {}
+                Err(Ended::ListenerGone) => return Ok(()),
+                Err(Ended::Failed(failure)) => return Err(failure),
+            }
+        }
+    }
+}
+
+/// One subscription as it runs.
+struct Feed<'a> {
+    host: &'a Host,
+    credential: Credential,
+    principal: Arc<Principal>,
+    query: Query,
+    ask: Ask,
+    listener: &'a mut dyn Listener,
+    upstream: Box<dyn Updates>,
+    /// Everything up to here has been told; `None` before all of the present has been.
+    told: Option<Position>,
+    /// Some of the present has been told.
+    begun: bool,
+    /// What the listener knows of; `None` if that is not known here.
+    known: Option<BTreeSet<ObjectId>>,
+}
+
+enum Ended {
+    ListenerGone,
+    Failed(Failure),
+}
+
+impl<'a> Feed<'a> {
+    fn new(
+        host: &'a Host,
+        credential: Credential,
+        principal: Arc<Principal>,
+        query: Query,
+        from: StartAt,
+        ask: Ask,
+        listener: &'a mut dyn Listener,
+    ) -> Result<Self, Failure> {
+        let (told, known) = match from {
+            StartAt::Present => (None, Some(BTreeSet::new())),
+            // What the reader saw then it saw with the rights of then.
+            StartAt::After(position) if principal.since > position => return Err(rights_changed()),
+            StartAt::After(position) => (Some(position), None),
+        };
+        let ask = Ask { deadline: Instant::now() + SUBSCRIBED_FOR, ..ask };
+        let upstream = Box::new(Nothing);
+        Ok(Self { host, credential, principal, query, ask, listener, upstream, told, begun: false, known })
+    }
+
+    /// Starts to listen to layer 1, from where the listener is, with growing pauses while nobody answers.
+    async fn open(&mut self, ask: Ask) -> Result<(), Failure> {
+        let from = self.told.map_or(StartAt::Present, StartAt::After);
+        let mut pause = PAUSE_MIN;
+        for _ in 0..ATTEMPTS_MAX {
+            match self.listen(from, ask).await {
+                Ok(upstream) => {
+                    self.upstream = upstream;
+                    return Ok(());
+                }
+                Err(CabinetError::Unavailable(_) | CabinetError::Unanswered(_)) => {}
+                Err(problem) => return Err(problem.into()),
+            }
+            tokio::time::sleep(self.host.environment.rng.jitter(pause)).await;
+            pause = (pause * 2).min(PAUSE_MAX);
+        }
+        Err(Failure::new(codes::CABINET_UNAVAILABLE, "the cabinet cannot be reached").retry(Retry::Elsewhere))
+    }
+
+    // `&mut`: a future that holds `&Feed` could not move between threads, because listeners need not be `Sync`.
+    async fn listen(&mut self, from: StartAt, ask: Ask) -> Result<Box<dyn Updates>, CabinetError> {
+        // Somebody in no group sees nothing, and hears when that changes.
+        let Some(rights) = self.principal.sees() else { return Ok(Box::new(Nothing)) };
+        let query = self.query.clone().and(rights);
+        let ask = Ask { deadline: Instant::now() + SUBSCRIBED_FOR, ..ask };
+        self.host.cabinet.subscribe(Subscribe { query, from }, ask).await
+    }
+
+    async fn resume(&mut self, problem: &str) -> Result<(), Ended> {
+        tracing::debug!(problem, told = ?self.told, "resuming a subscription");
+        if self.told.is_none() && self.begun {
+            // Half of a present cannot be continued at another replica, whose present is another.
+            let sentence = format!("the cabinet stopped in the middle of the present: {problem}");
+            return Err(Ended::Failed(Failure::new(codes::CABINET_UNAVAILABLE, sentence).retry(Retry::Elsewhere)));
+        }
+        tokio::time::sleep(self.host.environment.rng.jitter(PAUSE_MIN)).await;
+        self.open(self.ask.seeing(self.told.unwrap_or_default())).await.map_err(Ended::Failed)
+    }
+
+    /// Tells an update of layer 1, once the rights are known to be right for it.
+    async fn pass_on(&mut self, update: Update) -> Result<(), Ended> {
+        let position = match &update {
+            Update::Present { position, .. } | Update::Changes { position, .. } | Update::Progress { position } => *position,
+        };
+        if let Update::Progress { .. } = update {
+            // Progress is a convenience: not worth a look at the rights.
+            let confirmed = self.host.principals.recall(&self.credential, position);
+            if !confirmed.is_some_and(|principal| principal.same_rights(&self.principal)) || self.told >= Some(position) {
+                return Ok(());
+            }
+            return self.tell(update).await;
+        }
+        if !self.begun && position < self.ask.at_least {
+            // A present older than what the session has seen: this replica lags.
+            return self.resume("the replica is behind the session").await;
+        }
+        if self.check_rights_changed(position).await? {
+            return Ok(());
+        }
+        self.tell(update).await
+    }
+
+    /// Looks whether the rights are still the same; if not, the subscription goes on with the new ones.
+    async fn check_rights(&mut self, at_least: Position) -> Result<(), Ended> {
+        self.check_rights_changed(at_least).await.map(drop)
+    }
+
+    async fn check_rights_changed(&mut self, at_least: Position) -> Result<bool, Ended> {
+        let ask = Ask { deadline: Instant::now() + RIGHTS_WITHIN, ..self.ask }.seeing(at_least);
+        let principal = self.host.principals.resolve(&self.credential, ask).await.map_err(|error| Ended::Failed(error.into()))?;
+        if principal.same_rights(&self.principal) {
+            self.principal = principal;
+            return Ok(false);
+        }
+        self.principal = principal;
+        self.start_over().await?;
+        Ok(true)
+    }
+
+    /// Starts again with the present as the new rights show it, and tells what is different from what was told.
+    async fn start_over(&mut self) -> Result<(), Ended> {
+        let ended = |failure| Err(Ended::Failed(failure));
+        if self.told.is_none() && !self.begun {
+            return self.open(self.ask.seeing(self.principal.position)).await.map_err(Ended::Failed);
+        }
+        let (Some(told), Some(known)) = (self.told, self.known.take()) else { return ended(rights_changed()) };
+        let ask = self.ask.seeing(self.principal.position.max(told));
+        let mut upstream = match self.listen(StartAt::Present, ask).await {
+            Ok(upstream) => upstream,
+            Err(problem) => return ended(problem.into()),
+        };
+        let (position, mut changes, now_known) = if self.principal.groups.is_empty() {
+            (self.principal.position, Vec::new(), BTreeSet::new())
+        } else {
+            self.difference(upstream.as_mut(), told, &known).await?
+        };
+        changes.extend(known.difference(&now_known).map(|id| ObjectChange::Removed(*id)));
+        if position <= told || changes.len() > DIFFERENCE_MAX {
+            return ended(rights_changed());
+        }
+        (self.upstream, self.known) = (upstream, Some(now_known));
+        let update = if changes.is_empty() { Update::Progress { position } } else { Update::Changes { position, changes } };
+        self.told = Some(position);
+        self.listener.tell(update).await.map_err(|ListenerGone| Ended::ListenerGone)
+    }
+
+    /// Reads the whole present: its position, what the listener does not have, and all its ids.
+    async fn difference(
+        &mut self,
+        upstream: &mut dyn Updates,
+        told: Position,
+        known: &BTreeSet<ObjectId>,
+    ) -> Result<(Position, Vec<ObjectChange>, BTreeSet<ObjectId>), Ended> {
+        let (mut changes, mut now_known) = (Vec::new(), BTreeSet::new());
+        loop {
+            let part = match upstream.next().await {
+                Some(Ok(Update::Present { position, objects, complete })) => (position, objects, complete),
+                Some(Err(problem)) => return Err(Ended::Failed(problem.into())),
+                _ => return Err(Ended::Failed(rights_changed())),
+            };
+            let (position, objects, complete) = part;
+            for object in objects {
+                now_known.insert(object.id);
+                let (id, version) = (object.id, object.version);
+                let Some(object) = self.host.shown_to(&self.principal, object) else { continue };
+                match known.contains(&id) {
+                    false => changes.push(ObjectChange::Added(object)),
+                    true if version > told => changes.push(ObjectChange::Changed(object)),
+                    true => {}
+                }
+            }
+            if now_known.len() > KNOWN_MAX || changes.len() > DIFFERENCE_MAX {
+                return Err(Ended::Failed(rights_changed()));
+            }
+            if complete {
+                return Ok((position, changes, now_known));
+            }
+        }
+    }
+
+    async fn tell(&mut self, update: Update) -> Result<(), Ended> {
+        self.begun = true;
+        self.told = update.resume().or(self.told);
+        let update = self.shown(update);
+        self.note(&update);
+        self.listener.tell(update).await.map_err(|ListenerGone| Ended::ListenerGone)
+    }
+
+    fn shown(&self, update: Update) -> Update {
+        let show = |object| self.host.catalogue.shown(object);
+        match update {
+            Update::Present { position, objects, complete } => {
+                Update::Present { position, objects: objects.into_iter().map(show).collect(), complete }
+            }
+            Update::Changes { position, changes } => {
+                let changes = changes.into_iter().map(|change| match change {
+                    ObjectChange::Added(object) => ObjectChange::Added(show(object)),
+                    ObjectChange::Changed(object) => ObjectChange::Changed(show(object)),
+                    removed @ ObjectChange::Removed(_) => removed,
+                });
+                Update::Changes { position, changes: changes.collect() }
+            }
+            progress @ Update::Progress { .. } => progress,
+        }
+    }
+
+    /// Keeps in mind what the listener knows of.
+    fn note(&mut self, update: &Update) {
+        let Some(known) = &mut self.known else { return };
+        match update {
+            Update::Present { objects, .. } => known.extend(objects.iter().map(|object| object.id)),
+            Update::Changes { changes, .. } => {
+                for change in changes {
+                    match change {
+                        ObjectChange::Added(object) | ObjectChange::Changed(object) => known.insert(object.id),
+                        ObjectChange::Removed(id) => known.remove(id),
+                    };
+                }
+            }
+            Update::Progress { .. } => {}
+        }
+        if known.len() > KNOWN_MAX {
+            self.known = None;
+        }
+    }
+
+    fn expires_in(&self) -> Duration {
+        let Some(expires) = self.principal.expires else { return SUBSCRIBED_FOR };
+        let left = expires.saturating_sub(self.host.environment.wall_clock.now_micros());
+        // Never busy: a wall clock that stands still behind the expiry must not make this loop spin.
+        Duration::from_micros(u64::try_from(left).unwrap_or(0)).clamp(PAUSE_MIN, SUBSCRIBED_FOR)
+    }
+}
+
+/// A subscription that tells nothing.
+struct Nothing;
+
+impl Updates for Nothing {
+    fn next(&mut self) -> BoxFuture<'_, Option<Result<Update, CabinetError>>> {
+        Box::pin(std::future::pending())
+    }
+}
+
+/// Counts a subscription while it lives.
+struct Counted<'a>(&'a Counts);
+
+impl<'a> Counted<'a> {
+    fn new(counts: &'a Counts) -> Option<Self> {
+        let counted = Self(counts);
+        (counts.subscriptions.fetch_add(1, Ordering::Relaxed) < SUBSCRIPTIONS_MAX).then_some(counted)
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.subscriptions.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+fn rights_changed() -> Failure {
+    Failure::new(codes::RIGHTS_CHANGED, "what you may see has changed: subscribe again from the present")
+}
+
+/// Subscriptions of one host.
+const SUBSCRIPTIONS_MAX: u32 = 10_000;
+
+/// Ids remembered for one subscription, 16 bytes each and the tree around them. With more, a change of rights ends it.
+const KNOWN_MAX: usize = 100_000;
+
+/// Changes told at once when rights change: they must fit a frame. With more, the subscription ends.
+const DIFFERENCE_MAX: usize = 1_000;
+
+/// Attempts to start, and the pauses between them: about ten seconds in all, longer than any election.
+const ATTEMPTS_MAX: u32 = 20;
+const PAUSE_MIN: Duration = Duration::from_millis(20);
+const PAUSE_MAX: Duration = Duration::from_secs(1);
+
+/// How long a look at the rights may take before the subscription ends rather than guess.
+const RIGHTS_WITHIN: Duration = Duration::from_secs(10);
