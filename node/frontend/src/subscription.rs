@@ -1,0 +1,128 @@
+//! Following a query over everything that happens to hosts and lines.
+
+use bytes::Bytes;
+use caps_overlay::Layer;
+use caps_model::Position;
+use caps_model::codec::{decode, encode};
+use caps_model::messages::host::{self, As, codes};
+use caps_model::messages::{From, Subscribe, Update};
+use caps_overlay::{CallError, CallOptions, Priority, Replies, To};
+
+use crate::client::{method_id, pause_before_next};
+use crate::{Client, ClientError};
+
+/// A query followed: each change once, in order, however often the host changes underneath.
+///
+/// When a stream breaks, the next one starts after the last position seen. A break in the middle of the first objects starts them anew: the
+/// reader then sees `Update::Present` parts at another position and drops those it has. So it is when the reader's rights change in a way
+/// that no single change can tell.
+#[derive(Debug)]
+pub struct Subscription {
+    client: Client,
+    subscribe: Subscribe,
+    replies: Option<Replies>,
+    resumes: u64,
+    skipped: u64,
+}
+
+impl Subscription {
+    pub(crate) fn new(client: Client, subscribe: Subscribe) -> Self {
+        Self { client, subscribe, replies: None, resumes: 0, skipped: 0 }
+    }
+
+    /// The next update. Waits as long as it takes; only an answer that makes waiting pointless is an error.
+    ///
+    /// Dropping the returned future loses nothing, so it may stand in a `select!`.
+    pub async fn next(&mut self) -> Result<Update, ClientError> {
+        loop {
+            if self.replies.is_none() {
+                self.replies = Some(self.connect().await?);
+            }
+            let Some(replies) = &mut self.replies else { continue };
+            let error = match replies.next().await {
+                Some(Ok(bytes)) => match self.accept(&bytes)? {
+                    Some(update) => return Ok(update),
+                    None => continue,
+                },
+                Some(Err(error)) => error,
+                None => CallError::Draining,
+            };
+            self.replies = None;
+            self.resumes += 1;
+            if Self::must_start_anew(&error) {
+                self.subscribe.from = From::Present;
+                continue;
+            }
+            self.pause(error).await?;
+        }
+    }
+
+    /// Where a successor of this subscription would start to miss nothing.
+    pub fn resume_from(&self) -> From {
+        self.subscribe.from
+    }
+
+    /// How often a stream broke and another took over.
+    pub fn resumes(&self) -> u64 {
+        self.resumes
+    }
+
+    /// Updates that a host sent although they had been seen: always 0 unless a host is at fault.
+    pub fn skipped(&self) -> u64 {
+        self.skipped
+    }
+
+    async fn connect(&self) -> Result<Replies, ClientError> {
+        loop {
+            let message = As { session: self.client.session(), message: self.subscribe.clone() };
+            let options = CallOptions {
+                priority: Priority::Interactive,
+                position: self.client.position().0,
+                repeatable: true,
+                own_stream: true,
+                ..CallOptions::default()
+            };
+            let body = Bytes::from(encode(&message)?);
+            match self.client.overlay().stream(To::Layer(Layer::Host), method_id(host::SUBSCRIBE), body, options).await {
+                Ok(replies) => return Ok(replies),
+                Err(error) => self.pause(error).await?,
+            }
+        }
+    }
+
+    /// Whether the host asks for a new start, because what the reader may see has changed in a way that it cannot tell.
+    fn must_start_anew(error: &CallError) -> bool {
+        matches!(error, CallError::Failed(failure) if failure.code == codes::RIGHTS_CHANGED)
+    }
+
+    async fn pause(&self, error: CallError) -> Result<(), ClientError> {
+        match pause_before_next(&error) {
+            Some(pause) => {
+                tracing::debug!(%error, "subscription resumes elsewhere");
+                tokio::time::sleep(self.client.overlay().environment().rng.jitter(pause)).await;
+                Ok(())
+            }
+            None => Err(ClientError::of(error)),
+        }
+    }
+
+    /// Takes one update in; `None` for what was seen before.
+    fn accept(&mut self, bytes: &[u8]) -> Result<Option<Update>, ClientError> {
+        let update: Update = decode(bytes)?;
+        if let (From::After(seen), Some(position)) = (self.subscribe.from, update.resume())
+            && position <= seen
+        {
+            self.skipped += u64::from(matches!(update, Update::Changes { .. }));
+            return Ok(None);
+        }
+        if let Some(position) = update.resume() {
+            self.saw(position);
+        }
+        Ok(Some(update))
+    }
+
+    fn saw(&mut self, position: Position) {
+        self.subscribe.from = From::After(position);
+        self.client.saw(position);
+    }
+}
