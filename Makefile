@@ -1,0 +1,35 @@
+# Everything goes through cargo; these are the words to remember.
+
+CARGO ?= cargo
+# The benchmarks bring programs of others to compare with: only `make bench` builds them.
+OURS = --workspace --exclude caps-overlay-bench --locked
+
+.PHONY: help demo test check tools bench fix
+
+help:            ## show this
+	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo:            ## show a three-site company at work on this machine
+	$(CARGO) run --release -- demo
+
+test: tools check ## run every check and every test
+	@if $(CARGO) nextest --version >/dev/null 2>&1; then $(CARGO) nextest run $(OURS); else $(CARGO) test $(OURS); fi
+
+check:           ## formatting, lints, documentation's links, licences and arrows
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy $(OURS) --all-targets -- -D warnings
+	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny --offline check bans licenses sources; \
+	 else echo "cargo-deny is not here: licences and sources are not checked (the arrows are, by a test)"; fi
+
+tools:           ## install what the tests need and this machine lacks
+	@missing=""; command -v strace >/dev/null || missing="$$missing strace"; \
+	if [ -z "$$missing" ]; then exit 0; fi; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then apt-get update -qq && apt-get install -y -qq --no-install-recommends $$missing; \
+	else echo "the tests need these Debian packages:$$missing"; exit 1; fi
+
+bench:           ## measure the overlay beside raw quinn and tonic, in one run
+	$(CARGO) run --release --locked -p caps-overlay-bench
+
+fix:             ## format, and mend what lints can mend
+	$(CARGO) fmt --all
+	$(CARGO) clippy $(OURS) --all-targets --fix --allow-dirty --allow-staged

@@ -1,0 +1,128 @@
+//! The command line: what can be asked for, and who answers.
+
+mod call;
+mod completions;
+mod connect;
+mod file;
+mod init;
+mod login;
+mod outcome;
+mod ping;
+mod read;
+mod run;
+mod schema;
+mod status;
+mod watch;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::demo;
+
+pub(crate) use connect::interrupted;
+pub(crate) use status::Picture;
+
+/// Joins the processes of a layered business application into one overlay.
+#[derive(Debug, Parser)]
+#[command(name = "caps", version, max_term_width = 120, after_help = EXAMPLES)]
+pub struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What every command understands.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Global {
+    /// The deployment file.
+    #[arg(long, global = true, env = "CAPS_CONFIG", default_value = "caps.toml", value_name = "FILE")]
+    pub(crate) config: PathBuf,
+    /// The front end to act as, or `admin` for the administrator; the file's first front end if not given.
+    #[arg(long = "as", global = true, env = "CAPS_AS", value_name = "NODE")]
+    pub(crate) actor: Option<String>,
+    /// Print JSON instead of a table.
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Give up after this long.
+    #[arg(long, global = true, default_value = "15s", value_parser = humantime::parse_duration, value_name = "DURATION")]
+    pub(crate) timeout: Duration,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Make a deployment: certificates and caps.toml for some sites.
+    Init(init::Init),
+    /// Run one node of the deployment until SIGTERM.
+    Run(run::Run),
+    /// Show a three-site company at work on this machine.
+    Demo(demo::Demo),
+    /// Show sites, nodes, leader, positions, round-trip times and certificates.
+    Status(status::Status),
+    /// Measure the way to a node, or learn why there is none.
+    Ping(ping::Ping),
+    /// Act for a user from now on.
+    Login(login::Login),
+    /// Act for the front end's own node again.
+    Logout(login::Logout),
+    /// List the objects of an entity that satisfy a filter.
+    Query(read::Query),
+    /// Show objects by id.
+    Get(read::Get),
+    /// Follow the objects of an entity that satisfy a filter.
+    Watch(watch::Watch),
+    /// Call a method of a module.
+    Call(call::Call),
+    /// File mails (RFC 5322 files) with the case desk.
+    File(file::File),
+    /// Show what ever happened to an object.
+    History(read::History),
+    /// Ask what became of a commit.
+    Outcome(outcome::Outcome),
+    /// Show what the modules declare.
+    Schema(schema::Schema),
+    /// Print completions for a shell.
+    Completions(completions::Completions),
+}
+
+impl Cli {
+    /// Does what was asked for.
+    pub async fn run(self) -> anyhow::Result<()> {
+        let global = &self.global;
+        match self.command {
+            Command::Init(command) => command.run(global),
+            Command::Run(command) => command.run(global).await,
+            Command::Demo(command) => command.run(global).await,
+            Command::Status(command) => command.run(global).await,
+            Command::Ping(command) => command.run(global).await,
+            Command::Login(command) => command.run(global).await,
+            Command::Logout(command) => command.run(global),
+            Command::Query(command) => command.run(global).await,
+            Command::Get(command) => command.run(global).await,
+            Command::Watch(command) => command.run(global).await,
+            Command::Call(command) => command.run(global).await,
+            Command::File(command) => command.run(global).await,
+            Command::History(command) => command.run(global).await,
+            Command::Outcome(command) => command.run(global).await,
+            Command::Schema(command) => command.run(global).await,
+            Command::Completions(command) => {
+                command.run();
+                Ok(())
+            }
+        }
+    }
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  caps demo                                   a three-site company at work on this machine
+  caps init --dir deployment                  certificates and caps.toml for three sites
+  caps run --node store-lund                  one node of it
+  caps status                                 how everybody is
+  caps query case 'status = open and priority >= 3'
+  caps watch case --as desk-kiruna            see cases change, live
+  caps call casedesk.close case=#01jd... reason='pump replaced'
+
+Each command has its own --help with examples.";

@@ -1,0 +1,83 @@
+//! `caps call`.
+
+use anyhow::{Context, bail};
+use caps_model::{CommitId, Name, Record, Value};
+use clap::Args;
+use serde_json::json;
+
+use super::Global;
+use super::connect::with_client;
+use crate::output;
+use crate::output::say;
+
+/// Call a method of a module.
+///
+/// Arguments are NAME=VALUE; an argument given several times is a list. Values: numbers, true, false, #object-id, @microseconds, anything
+/// else is text ('quotes' make a text of anything). `caps schema` shows methods and what they take.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  caps call casedesk.close case=#01jd4m3v7q8z0r5t1x6y2w9k3n reason='pump replaced'\n  \
+    caps call people.add_user login=astrid name='Astrid Lind' password=... groups=#... --as admin")]
+pub(super) struct Call {
+    /// Module and method.
+    #[arg(value_name = "MODULE.METHOD")]
+    method: String,
+    /// Arguments.
+    #[arg(value_name = "NAME=VALUE")]
+    arguments: Vec<String>,
+    /// The id of the commit: give the one that an earlier, unanswered call printed, and nothing is done twice.
+    #[arg(long, value_name = "ID")]
+    commit: Option<CommitId>,
+}
+
+impl Call {
+    pub(super) async fn run(&self, global: &Global) -> anyhow::Result<()> {
+        let Some((module, method)) = self.method.split_once('.') else {
+            bail!("{:?} names no method: write MODULE.METHOD, for example casedesk.close", self.method);
+        };
+        let (module, method) = (Name::new(module)?, Name::new(method)?);
+        let arguments = arguments(&self.arguments)?;
+        with_client(global, async |client| {
+            let commit = self.commit.unwrap_or_else(|| client.new_commit());
+            let called = client.call_as(commit, module, method, arguments).await?;
+            if global.json {
+                let result = output::record(&called.result);
+                let object =
+                    json!({"commit": commit.to_string(), "position": called.position.0, "repeated": called.repeated, "result": result});
+                say!("{object}");
+                return Ok(());
+            }
+            for (name, values) in &called.result {
+                say!("{name}: {}", output::values(values));
+            }
+            let again = if called.repeated { ", which had happened before" } else { "" };
+            say!("commit {commit} at position {}{again}", called.position);
+            Ok(())
+        })
+        .await
+    }
+}
+
+fn arguments(texts: &[String]) -> anyhow::Result<Record> {
+    let mut arguments = Record::new();
+    for text in texts {
+        let (name, written) = text.split_once('=').with_context(|| format!("{text:?} is not NAME=VALUE"))?;
+        let name = Name::new(name).with_context(|| format!("{text:?}"))?;
+        let value: Value = written.parse().map_err(anyhow::Error::msg).with_context(|| format!("{text:?}"))?;
+        arguments.entry(name).or_default().push(value);
+    }
+    Ok(arguments)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_given_twice_are_lists() {
+        let texts = ["to=a@example.com".to_owned(), "to=b@example.com".to_owned(), "n='5'".to_owned()];
+        let arguments = arguments(&texts).unwrap();
+        assert_eq!(arguments["to"].len(), 2);
+        assert_eq!(arguments["n"], [Value::text("5")]);
+        assert!(super::arguments(&["x".to_owned()]).is_err());
+    }
+}

@@ -1,0 +1,133 @@
+//! Joining the overlay as a front end for the length of one command.
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use caps_certs_gen::Layer;
+use caps_frontend::Client;
+use caps_model::Position;
+use caps_model::messages::host::Session;
+
+use super::Global;
+use crate::deployment::Deployment;
+use crate::node;
+
+/// Does some work with a client for whoever `--as` names, in the user's session if there is one; then leaves the overlay, so that no peer
+/// waits for what will not come back.
+pub(super) async fn with_client<T>(global: &Global, work: impl AsyncFnOnce(Client) -> anyhow::Result<T>) -> anyhow::Result<T> {
+    let deployment = Deployment::read(&global.config)?;
+    let name = actor(global, &deployment)?;
+    let kept = KeptSession::read(&deployment, &name)?;
+    let overlay = node::leaf(&deployment, &name).await?;
+    let client = Client::new(overlay.clone(), global.timeout);
+    if let Some(kept) = kept {
+        client.resume_session(Some(kept.session));
+        client.resume_position(kept.position);
+    }
+    let result = work(client).await;
+    overlay.drain(LEAVE).await;
+    result
+}
+
+/// The front end to act as.
+pub(super) fn actor(global: &Global, deployment: &Deployment) -> anyhow::Result<String> {
+    match &global.actor {
+        Some(name) => Ok(name.clone()),
+        None => match deployment.layer(Layer::FrontEnd).next() {
+            Some(node) => Ok(node.name.clone()),
+            None => bail!("{} has no front end (layer = 4): add one, or act as the administrator with --as admin", global.config.display()),
+        },
+    }
+}
+
+/// Resolves at Ctrl-C or SIGTERM.
+pub(crate) async fn interrupted() {
+    let mut terminate = match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+        Ok(signals) => signals,
+        Err(error) => {
+            tracing::warn!(%error, "cannot wait for SIGTERM");
+            return std::future::pending().await;
+        }
+    };
+    tokio::select! {
+        // Both mean the same: the order does not matter.
+        biased;
+        _ = terminate.recv() => {}
+        _ = tokio::signal::ctrl_c() => {}
+    }
+}
+
+/// A user's session, kept between commands in `<data>/sessions/<front end>`, for its owner only.
+pub(super) struct KeptSession {
+    pub(super) session: Session,
+    pub(super) position: Position,
+}
+
+impl KeptSession {
+    fn path(deployment: &Deployment, front_end: &str) -> PathBuf {
+        deployment.data.join("sessions").join(front_end)
+    }
+
+    fn read(deployment: &Deployment, front_end: &str) -> anyhow::Result<Option<Self>> {
+        let path = Self::path(deployment, front_end);
+        let text = match fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error).with_context(|| format!("cannot read the session in {}", path.display())),
+        };
+        let parsed = Self::parse(&text);
+        parsed.map(Some).with_context(|| format!("{} holds no session: log in again, or `caps logout`", path.display()))
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let (token, position) = text.trim().split_once(' ')?;
+        let mut secret = [0; 32];
+        if token.len() != 64 || !token.is_ascii() {
+            return None;
+        }
+        for (byte, digits) in secret.iter_mut().zip(token.as_bytes().chunks(2)) {
+            *byte = u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
+        }
+        Some(Self { session: Session(secret), position: Position(position.parse().ok()?) })
+    }
+
+    pub(super) fn write(&self, deployment: &Deployment, front_end: &str) -> anyhow::Result<()> {
+        let path = Self::path(deployment, front_end);
+        let token: String = self.session.0.iter().map(|byte| format!("{byte:02x}")).collect();
+        let write = || -> std::io::Result<()> {
+            fs::create_dir_all(path.parent().expect("the path has a directory in front"))?;
+            let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path)?;
+            writeln!(file, "{token} {}", self.position)
+        };
+        write().with_context(|| format!("cannot keep the session in {}", path.display()))
+    }
+
+    pub(super) fn remove(deployment: &Deployment, front_end: &str) -> anyhow::Result<bool> {
+        let path = Self::path(deployment, front_end);
+        match fs::remove_file(&path) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error).with_context(|| format!("cannot remove {}", path.display())),
+        }
+    }
+}
+
+/// How long leaving may take.
+const LEAVE: Duration = Duration::from_millis(500);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn broken_session_files_are_no_sessions() {
+        assert!(KeptSession::parse(&format!("{} 17", "0a".repeat(32))).is_some());
+        for text in ["", "zz 1", &"0a".repeat(32), &format!("{} x", "0a".repeat(32)), &format!("{} 1", "å".repeat(32))] {
+            assert!(KeptSession::parse(text).is_none(), "{text}");
+        }
+    }
+}

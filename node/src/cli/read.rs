@@ -1,0 +1,170 @@
+//! `caps query`, `caps get` and `caps history`.
+
+use std::collections::BTreeSet;
+
+use anyhow::Context;
+use caps_model::messages::History as Ask;
+use caps_model::{Filter, Name, Object, ObjectId, Order, Position, query};
+use clap::Args;
+use serde_json::json;
+
+use super::Global;
+use super::connect::with_client;
+use crate::output;
+use crate::output::say;
+
+/// List the objects of an entity that satisfy a filter.
+///
+/// A filter compares attributes with values: = != < <= > >=, `has attribute`, and, or, not, parentheses. A condition on an attribute with
+/// several values holds when some value satisfies it.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  caps query case\n  caps query case 'status = open and priority >= 3' --order due_at\n  \
+    caps query message \"from = 'astrid@example.com'\" --json")]
+pub(super) struct Query {
+    /// The entity: `caps schema` lists them.
+    entity: Name,
+    /// The filter; everything if not given.
+    filter: Option<Filter>,
+    /// Order by this attribute; by age if not given.
+    #[arg(long, value_name = "ATTRIBUTE")]
+    order: Option<Name>,
+    /// Largest first.
+    #[arg(long, requires = "order")]
+    descending: bool,
+    /// At most this many.
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=i64::from(query::LIMIT_MAX)))]
+    limit: u32,
+    /// Only these attributes as columns.
+    #[arg(long, value_delimiter = ',', value_name = "NAMES")]
+    columns: Vec<String>,
+}
+
+impl Query {
+    pub(super) async fn run(&self, global: &Global) -> anyhow::Result<()> {
+        with_client(global, async |client| {
+            let order = self.order.clone().map(|attribute| Order { attribute, descending: self.descending });
+            let filter = self.filter.clone().unwrap_or(Filter::All);
+            let query = caps_model::Query { entity: self.entity.clone(), filter, order, limit: self.limit };
+            let answer = client.query(query).await?;
+            if global.json {
+                let objects: Vec<_> = answer.objects.iter().map(output::object).collect();
+                say!("{}", json!({"position": answer.position.0, "more": answer.more, "objects": objects}));
+                return Ok(());
+            }
+            print_table(&answer.objects, &self.columns);
+            let more = if answer.more { ", and there are more: raise --limit or narrow the filter" } else { "" };
+            say!("{} objects at position {}{more}", answer.objects.len(), answer.position);
+            Ok(())
+        })
+        .await
+    }
+}
+
+/// Show objects by id.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  caps get '#01jd4m3v7q8z0r5t1x6y2w9k3n'")]
+pub(super) struct Get {
+    /// The objects' ids, with or without #.
+    #[arg(required = true, value_parser = object_id)]
+    objects: Vec<ObjectId>,
+}
+
+impl Get {
+    pub(super) async fn run(&self, global: &Global) -> anyhow::Result<()> {
+        with_client(global, async |client| {
+            let answer = client.get(self.objects.clone()).await?;
+            if global.json {
+                let objects: Vec<_> = answer.objects.iter().map(|found| found.as_ref().map(output::object)).collect();
+                say!("{}", json!({"position": answer.position.0, "objects": objects}));
+                return Ok(());
+            }
+            for (id, found) in self.objects.iter().zip(&answer.objects) {
+                let object = found.as_ref().with_context(|| format!("there is no object {id}, or none that you may read"))?;
+                say!("#{id}: {} since position {}, last changed at {}", object.entity, object.created, object.version);
+                for (name, values) in &object.attributes {
+                    say!("  {name}: {}", output::values(values));
+                }
+            }
+            Ok(())
+        })
+        .await
+    }
+}
+
+/// Show what ever happened to an object, newest first.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  caps history '#01jd4m3v7q8z0r5t1x6y2w9k3n'\n  caps history '#01jd4m3v7q8z0r5t1x6y2w9k3n' --before 812 --limit 20"
+)]
+pub(super) struct History {
+    /// The object's id, with or without #.
+    #[arg(value_parser = object_id)]
+    object: ObjectId,
+    /// Only changes before this position.
+    #[arg(long, value_name = "POSITION")]
+    before: Option<u64>,
+    /// At most this many.
+    #[arg(long, default_value_t = 50)]
+    limit: u32,
+}
+
+impl History {
+    pub(super) async fn run(&self, global: &Global) -> anyhow::Result<()> {
+        with_client(global, async |client| {
+            let ask = Ask { object: self.object, before: self.before.map(Position), limit: self.limit };
+            let answer = client.history(ask).await?;
+            if global.json {
+                let events: Vec<_> = answer.events.iter().map(output::event).collect();
+                say!("{}", json!({"position": answer.position.0, "events": events}));
+                return Ok(());
+            }
+            anyhow::ensure!(!answer.events.is_empty(), "there is no object {}, or none that you may read", self.object);
+            let mut table = output::table(&["POSITION", "TIME", "METHOD", "BY", "CHANGED"]);
+            for (place, event) in answer.events.iter().enumerate() {
+                let before = answer.events.get(place + 1).map(|earlier| &earlier.object);
+                let by = event.user.map_or_else(|| event.front_end.clone(), |user| format!("user #{user}"));
+                let method = format!("{}.{}", event.method.0, event.method.1);
+                table.add_row([event.object.version.to_string(), output::moment(event.time), method, by, changed(before, &event.object)]);
+            }
+            say!("{table}");
+            Ok(())
+        })
+        .await
+    }
+}
+
+/// What differs between two versions of an object, in one cell.
+fn changed(before: Option<&Object>, after: &Object) -> String {
+    if after.deleted {
+        return "deleted".to_owned();
+    }
+    let names: BTreeSet<&Name> = before.iter().flat_map(|object| object.attributes.keys()).chain(after.attributes.keys()).collect();
+    let differs = |name: &&Name| before.map_or(&[][..], |object| object.values(name.as_str())) != after.values(name.as_str());
+    let shown = names.into_iter().filter(differs).map(|name| format!("{name}={}", output::values(after.values(name.as_str()))));
+    shown.collect::<Vec<_>>().join(" ")
+}
+
+/// Prints objects with the attributes that they have as columns.
+fn print_table(objects: &[Object], wanted: &[String]) {
+    let hidden = ["readers", "writers", "text"];
+    let all: BTreeSet<&str> = objects.iter().flat_map(|object| object.attributes.keys().map(Name::as_str)).collect();
+    let columns: Vec<&str> = match wanted {
+        [] => all.into_iter().filter(|name| !hidden.contains(name)).take(COLUMNS_SHOWN).collect(),
+        names => names.iter().map(String::as_str).collect(),
+    };
+    let header: Vec<&str> = ["id"].into_iter().chain(columns.iter().copied()).collect();
+    let mut table = output::table(&header);
+    for object in objects {
+        let cells = columns.iter().map(|name| output::values(object.values(name)));
+        table.add_row([format!("#{}", object.id)].into_iter().chain(cells));
+    }
+    say!("{table}");
+}
+
+/// An id as people paste it: with or without the `#`.
+pub(super) fn object_id(text: &str) -> Result<ObjectId, caps_model::ParseIdError> {
+    text.strip_prefix('#').unwrap_or(text).parse()
+}
+
+/// More columns than this fit no terminal.
+const COLUMNS_SHOWN: usize = 8;

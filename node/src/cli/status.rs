@@ -1,0 +1,186 @@
+//! `caps status`.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use caps_certs_gen::Layer;
+use caps_frontend::Client;
+use caps_model::messages::cabinet::{ReplicaRole, ReplicaStatus};
+use caps_model::messages::host::HostStatus;
+use caps_overlay::{MemberState, Overlay};
+use clap::Args;
+use serde_json::{Value as Json, json};
+
+use super::Global;
+use super::connect::with_client;
+use crate::deployment::{Deployment, Node};
+use crate::output::say;
+use crate::output::{self, micros};
+
+/// Show sites, nodes, leader, positions, round-trip times and certificates.
+///
+/// What a host says of itself and of the replicas; a node that nobody answers for is shown with the reason.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  caps status\n  caps status --json\n  caps status --as admin")]
+pub(super) struct Status {}
+
+impl Status {
+    pub(super) async fn run(&self, global: &Global) -> anyhow::Result<()> {
+        let deployment = Deployment::read(&global.config)?;
+        with_client(global, async |client| {
+            let picture = Picture::take(&deployment, &client).await?;
+            match global.json {
+                true => say!("{}", picture.json()),
+                false => say!("{}", picture.table()),
+            }
+            Ok(())
+        })
+        .await
+    }
+}
+
+/// How every node of a deployment is, as seen from here.
+pub(crate) struct Picture {
+    rows: Vec<Row>,
+    refusals: u64,
+}
+
+struct Row {
+    node: Node,
+    /// In words: `up`, `down`, or why nobody knows.
+    state: String,
+    replica: Option<ReplicaStatus>,
+    host: Option<HostStatus>,
+    round_trip: Option<Duration>,
+    certificate_expires: Option<i64>,
+}
+
+impl Picture {
+    /// Asks everybody. Nodes that do not answer are part of the picture, so this fails only when no host answers at all.
+    pub(crate) async fn take(deployment: &Deployment, client: &Client) -> anyhow::Result<Self> {
+        let first = client.status().await?;
+        let replicas: BTreeMap<String, Result<ReplicaStatus, String>> = first.replicas.iter().cloned().collect();
+        let mut rows = Vec::new();
+        for node in &deployment.nodes {
+            let mut row = match node.layer {
+                Layer::Cabinet => replica_row(client.overlay(), node, replicas.get(node.identity.uri())).await,
+                Layer::Host => host_row(client, node).await,
+                Layer::FrontEnd => front_end_row(node),
+            };
+            // What the peer proved itself with counts; for those out of reach, what is on this machine.
+            row.certificate_expires = row.certificate_expires.or_else(|| crate::node::certificate_end(deployment, &node.name));
+            rows.push(row);
+        }
+        Ok(Self { rows, refusals: client.overlay().refusals() })
+    }
+
+    /// For people.
+    pub(crate) fn table(&self) -> String {
+        let mut table = output::table(&["SITE", "NODE", "LAYER", "STATE", "ROLE", "POSITION", "RTT", "CERTIFICATE"]);
+        for row in &self.rows {
+            let role = row.replica.as_ref().map_or("", |replica| role(replica.role));
+            let position = row.replica.as_ref().map_or(String::new(), |replica| replica.position.to_string());
+            let rtt = row.round_trip.map_or(String::new(), |rtt| micros(u64::try_from(rtt.as_micros()).unwrap_or(u64::MAX)).to_string());
+            let certificate = row.certificate_expires.map_or(String::new(), |at| format!("until {}", &output::moment(at)[..10]));
+            let layer = row.node.layer.number().to_string();
+            table.add_row([
+                row.node.site.clone(),
+                row.node.name.clone(),
+                layer,
+                row.state.clone(),
+                role.to_owned(),
+                position,
+                rtt,
+                certificate,
+            ]);
+        }
+        table.to_string()
+    }
+
+    /// For programs.
+    pub(crate) fn json(&self) -> Json {
+        json!({"nodes": self.rows.iter().map(Row::json).collect::<Vec<_>>(), "refused_connections": self.refusals})
+    }
+}
+
+impl Row {
+    fn json(&self) -> Json {
+        let replica = self.replica.as_ref().map(|replica| {
+            json!({
+                "role": role(replica.role), "term": replica.term, "leader": replica.leader, "position": replica.position.0,
+                "chain_head": replica.chain_head.iter().map(|byte| format!("{byte:02x}")).collect::<String>(),
+                "committed_index": replica.committed_index, "durable_index": replica.durable_index, "objects": replica.objects,
+                "journal_bytes": replica.journal_bytes, "subscriptions": replica.subscriptions, "state": replica.state,
+            })
+        });
+        let host =
+            self.host.as_ref().map(|host| json!({"calls": host.calls, "conflicts": host.conflicts, "subscriptions": host.subscriptions}));
+        json!({
+            "site": self.node.site, "node": self.node.name, "layer": self.node.layer.number(), "identity": self.node.identity.uri(),
+            "state": self.state, "replica": replica, "host": host,
+            "rtt_us": self.round_trip.map(|rtt| u64::try_from(rtt.as_micros()).unwrap_or(u64::MAX)),
+            "certificate_expires": self.certificate_expires.map(output::moment),
+        })
+    }
+}
+
+/// A replica is asked about through a host; only an administrator can also reach it.
+async fn replica_row(overlay: &Overlay, node: &Node, replica: Option<&Result<ReplicaStatus, String>>) -> Row {
+    let (state, replica) = match replica {
+        Some(Ok(replica)) => ("up".to_owned(), Some(replica.clone())),
+        Some(Err(error)) => (format!("down: {error}"), None),
+        None => (member_state(overlay, node), None),
+    };
+    let reached = match overlay.identity().is_admin() {
+        true => overlay.ping(&node.identity, PING).await.ok(),
+        false => None,
+    };
+    Row {
+        node: node.clone(),
+        state,
+        replica,
+        host: None,
+        round_trip: reached.as_ref().map(|pong| pong.round_trip),
+        certificate_expires: reached.map(|pong| pong.certificate_expires.saturating_mul(1_000_000)),
+    }
+}
+
+async fn host_row(client: &Client, node: &Node) -> Row {
+    let row = Row { node: node.clone(), state: String::new(), replica: None, host: None, round_trip: None, certificate_expires: None };
+    let pong = match client.overlay().ping(&node.identity, PING).await {
+        Ok(pong) => pong,
+        Err(error) => return Row { state: format!("down: {error}"), ..row },
+    };
+    let reached =
+        Row { round_trip: Some(pong.round_trip), certificate_expires: Some(pong.certificate_expires.saturating_mul(1_000_000)), ..row };
+    match client.status_of(&node.identity).await {
+        Ok(host) => Row { state: "up".to_owned(), host: Some(host), ..reached },
+        Err(error) => Row { state: format!("up, but {error}"), ..reached },
+    }
+}
+
+/// Front ends come and go: nobody keeps a list of them.
+fn front_end_row(node: &Node) -> Row {
+    Row { node: node.clone(), state: "front end".to_owned(), replica: None, host: None, round_trip: None, certificate_expires: None }
+}
+
+fn member_state(overlay: &Overlay, node: &Node) -> String {
+    match overlay.directory().get(&node.identity).map(|member| member.state) {
+        Some(MemberState::Up) => "up".to_owned(),
+        Some(MemberState::Suspect) => "suspected".to_owned(),
+        Some(MemberState::Leaving) => "leaving".to_owned(),
+        Some(MemberState::Down) => "down".to_owned(),
+        None => "unknown".to_owned(),
+    }
+}
+
+fn role(role: ReplicaRole) -> &'static str {
+    match role {
+        ReplicaRole::Leader => "leader",
+        ReplicaRole::Follower => "follower",
+        ReplicaRole::Candidate => "candidate",
+    }
+}
+
+/// One unreachable node must not make the picture slow.
+const PING: Duration = Duration::from_secs(2);

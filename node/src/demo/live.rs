@@ -1,0 +1,88 @@
+//! The company at work, until Ctrl-C.
+
+use std::io::{IsTerminal, Write};
+use std::time::Duration;
+
+use caps_frontend::Client;
+use caps_model::{Name, Order, Query};
+use tokio::time::sleep;
+
+use super::company::Company;
+use super::gateway::{Gateway, Report};
+use crate::cli::{Picture, interrupted};
+use crate::output::say;
+use crate::{node, output};
+
+/// Files the mails, prints what to try, and shows nodes and cases as they change.
+pub(super) async fn show(company: &mut Company) -> anyhow::Result<()> {
+    super::people::settle(company).await?;
+    say!("three sites are up; two front ends file the mail");
+    let reports = Gateway::start(company, "gateway-malmo", &[company.mail()], &[])?.finish().await?;
+    let filed = reports.iter().filter(|report| matches!(report, Report::Filed(_))).count();
+    for report in &reports {
+        if let Report::Refused { file, reason } = report {
+            say!("refused {}: {reason}", file.rsplit('/').next().unwrap_or(file));
+        }
+    }
+    say!("{filed} mails filed\n\n{}", hints(company));
+    let trickle = Gateway::start(company, "gateway-lund", &[company.mail()], &["--repeat", "0", "--interval", "3s", "--tag", "x"])?;
+    let reader = Client::new(node::leaf(company.deployment(), "desk-malmo").await?, Duration::from_secs(10));
+    let shown = tokio::select! {
+        // An interruption first: the show has no end of its own.
+        biased;
+        () = interrupted() => Ok(()),
+        shown = refresh(company, &reader) => shown,
+    };
+    reader.overlay().drain(Duration::from_secs(1)).await;
+    trickle.stop().await?;
+    shown
+}
+
+async fn refresh(company: &Company, reader: &Client) -> anyhow::Result<()> {
+    // Without a terminal one picture is enough.
+    let lively = std::io::stdout().is_terminal();
+    let mut lines = 0;
+    loop {
+        let picture = Picture::take(company.deployment(), company.administrator()).await?.table();
+        let cases = latest_cases(reader).await?;
+        let screen = format!("{picture}\n\nlatest cases:\n{cases}\n\nCtrl-C ends the demo\n");
+        if lively && lines > 0 {
+            print!("\x1b[{lines}A\x1b[J");
+        }
+        print!("{screen}");
+        std::io::stdout().flush()?;
+        lines = screen.lines().count();
+        sleep(if lively { Duration::from_secs(1) } else { Duration::from_secs(3_600) }).await;
+    }
+}
+
+async fn latest_cases(reader: &Client) -> anyhow::Result<String> {
+    let order = Some(Order { attribute: Name::fixed("number"), descending: true });
+    let cases = reader.query(Query { order, ..Query::all(Name::fixed("case")) }.limit(8)).await?;
+    let mut table = output::table(&["CASE", "STATUS", "PRIORITY", "DUE", "MESSAGES", "SUBJECT"]);
+    for case in &cases.objects {
+        let cell = |name: &str| output::values(case.values(name));
+        table.add_row([
+            cell("number"),
+            cell("status"),
+            cell("priority"),
+            cell("due_at"),
+            case.values("messages").len().to_string(),
+            cell("subject"),
+        ]);
+    }
+    Ok(table.to_string())
+}
+
+fn hints(company: &Company) -> String {
+    let caps = std::env::current_exe().map_or_else(|_| "caps".to_owned(), |path| path.display().to_string());
+    let config = company.config().display();
+    format!(
+        "try from another terminal:\n  export CAPS_CONFIG={config}\n  alias caps={caps}\n  \
+         caps status\n  caps query case 'priority >= 3' --columns number,status,subject\n  caps watch case --as desk-kiruna\n  \
+         echo {password} | caps login astrid && caps query case 'status = new' --limit 5\n  \
+         caps ping store-lund            (refused: a front end has no business with layer 1)\n  caps ping store-lund --as admin\n  \
+         kill -9 the process of a node, look at caps status, and start it again with caps run --node NAME\n",
+        password = super::people::PASSWORD,
+    )
+}

@@ -1,0 +1,153 @@
+//! From what the file says to what makes sense; or one clear complaint and its place.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use caps_certs_gen::{Identity, Layer};
+use toml::Spanned;
+
+use super::{Cabinet, Deployment, Node, file};
+use crate::modules as known;
+
+/// The byte where something is wrong, and what.
+type Complaint = (usize, String);
+
+pub(super) fn deployment(path: &Path, file: file::File) -> Result<Deployment, Complaint> {
+    let base = path.parent().unwrap_or(Path::new(""));
+    let domain = file.domain.get_ref();
+    Identity::admin(domain, "x").map_err(|error| complain(&file.domain, format!("domain {domain:?}: {error}")))?;
+    let sites = sites(&file.site)?;
+    let nodes = nodes(domain, &sites, &file.node)?;
+    let cabinet = cabinet(&file.cabinet, &nodes)?;
+    Ok(Deployment {
+        path: path.to_owned(),
+        domain: domain.clone(),
+        certificates: base.join(&file.certificates),
+        data: base.join(&file.data),
+        sites,
+        nodes,
+        cabinet,
+        modules: modules(&file.modules)?,
+    })
+}
+
+fn sites(sites: &[file::Site]) -> Result<Vec<String>, Complaint> {
+    let mut names: Vec<String> = Vec::new();
+    for site in sites {
+        let name = site.name.get_ref();
+        if names.contains(name) {
+            return Err(complain(&site.name, format!("there are two sites named {name}")));
+        }
+        names.push(name.clone());
+    }
+    Ok(names)
+}
+
+fn nodes(domain: &str, sites: &[String], nodes: &[file::Node]) -> Result<Vec<Node>, Complaint> {
+    let mut taken: BTreeMap<SocketAddr, String> = BTreeMap::new();
+    let mut checked: Vec<Node> = Vec::new();
+    for node in nodes {
+        let node = one_node(domain, sites, node, &mut taken)?;
+        checked.push(node);
+        let (last, earlier) = checked.split_last().expect("one was just pushed");
+        if earlier.iter().any(|other| other.name == last.name) {
+            let name = &nodes[earlier.len()].name;
+            return Err(complain(name, format!("there are two nodes named {}: names are unique in a deployment", last.name)));
+        }
+    }
+    Ok(checked)
+}
+
+fn one_node(domain: &str, sites: &[String], node: &file::Node, taken: &mut BTreeMap<SocketAddr, String>) -> Result<Node, Complaint> {
+    let (name, site) = (node.name.get_ref(), node.site.get_ref());
+    if !sites.contains(site) {
+        return Err(complain(&node.site, format!("there is no site {site:?}; the file has {}", sites.join(", "))));
+    }
+    let layer = match *node.layer.get_ref() {
+        1 => Layer::Cabinet,
+        2 => Layer::Host,
+        4 => Layer::FrontEnd,
+        3 => return Err(complain(&node.layer, "layer 3 is inside layer 2: a node is of layer 1, 2 or 4".to_owned())),
+        other => return Err(complain(&node.layer, format!("there is no layer {other}: a node is of layer 1, 2 or 4"))),
+    };
+    let identity = Identity::node(domain, site, layer, name).map_err(|error| complain(&node.name, error.to_string()))?;
+    let listen = node.listen.as_ref().map(address).transpose()?;
+    if listen.is_none() && layer != Layer::FrontEnd {
+        return Err(complain(&node.name, format!("{name} needs an address to listen on: add listen = \"ADDRESS:PORT\"")));
+    }
+    if let (Some(address), Some(place)) = (listen, &node.listen)
+        && let Some(other) = taken.insert(address, name.clone())
+    {
+        return Err(complain(place, format!("{address} is taken by {other}: give {name} another port")));
+    }
+    let announce = node.announce.as_ref().map(address).transpose()?;
+    Ok(Node { name: name.clone(), identity, site: site.clone(), layer, listen, announce })
+}
+
+fn cabinet(cabinet: &file::Cabinet, nodes: &[Node]) -> Result<Cabinet, Complaint> {
+    let voters = cabinet.voters.get_ref();
+    if voters.is_empty() {
+        return Err(complain(&cabinet.voters, "no voters: name the nodes of layer 1 that keep the cabinet".to_owned()));
+    }
+    let mut names: Vec<String> = Vec::new();
+    for voter in voters {
+        let name = voter.get_ref();
+        let Some(node) = nodes.iter().find(|node| node.name == *name) else {
+            return Err(complain(voter, format!("there is no node {name:?}")));
+        };
+        if node.layer != Layer::Cabinet {
+            return Err(complain(voter, format!("{name} is of layer {}: only nodes of layer 1 vote", node.layer.number())));
+        }
+        if names.contains(name) {
+            return Err(complain(voter, format!("{name} votes twice")));
+        }
+        names.push(name.clone());
+    }
+    Ok(Cabinet {
+        name: cabinet.name.clone(),
+        voters: names,
+        state: cabinet.state,
+        tick: cabinet.tick.as_ref().map(duration).transpose()?.unwrap_or(TICK),
+    })
+}
+
+fn modules(names: &[Spanned<String>]) -> Result<Vec<String>, Complaint> {
+    for name in names {
+        if known::named(name.get_ref()).is_none() {
+            let known = known::NAMES.join(", ");
+            return Err(complain(name, format!("there is no module {:?}; this build has {known}", name.get_ref())));
+        }
+    }
+    Ok(names.iter().map(|name| name.get_ref().clone()).collect())
+}
+
+fn address(text: &Spanned<String>) -> Result<SocketAddr, Complaint> {
+    let written = text.get_ref();
+    let not_one = || complain(text, format!("{written:?} is not an address: write it as 127.0.0.1:4101 or [::1]:4101"));
+    let address: SocketAddr = written.parse().map_err(|_| not_one())?;
+    match address.port() {
+        0 => Err(complain(text, format!("{written:?} has port 0: others must know where to dial"))),
+        _ => Ok(address),
+    }
+}
+
+fn duration(text: &Spanned<String>) -> Result<Duration, Complaint> {
+    let written = text.get_ref();
+    let not_one = || complain(text, format!("{written:?} is not a duration: write it as 50ms, 2s or 5m20s"));
+    let duration = humantime::parse_duration(written).map_err(|_| not_one())?;
+    match duration {
+        d if d < Duration::from_millis(5) || d > Duration::from_secs(10) => {
+            Err(complain(text, format!("a tick is between 5ms and 10s, not {written}")))
+        }
+        d => Ok(d),
+    }
+}
+
+fn complain<T>(place: &Spanned<T>, problem: String) -> Complaint {
+    (place.span().start, problem)
+}
+
+/// The consensus clock's tick on lines up to about 100 ms of round trip.
+const TICK: Duration = Duration::from_millis(50);

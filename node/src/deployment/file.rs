@@ -1,0 +1,70 @@
+//! The shape of `caps.toml`, with the place of each value.
+
+use serde::Deserialize;
+use toml::Spanned;
+
+use super::StateKind;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct File {
+    pub(super) domain: Spanned<String>,
+    #[serde(default = "certificates")]
+    pub(super) certificates: String,
+    #[serde(default = "data")]
+    pub(super) data: String,
+    #[serde(default = "modules")]
+    pub(super) modules: Vec<Spanned<String>>,
+    #[serde(default)]
+    pub(super) site: Vec<Site>,
+    #[serde(default)]
+    pub(super) node: Vec<Node>,
+    pub(super) cabinet: Cabinet,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Site {
+    pub(super) name: Spanned<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Node {
+    pub(super) name: Spanned<String>,
+    pub(super) site: Spanned<String>,
+    pub(super) layer: Spanned<u8>,
+    pub(super) listen: Option<Spanned<String>>,
+    pub(super) announce: Option<Spanned<String>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Cabinet {
+    #[serde(default = "cabinet")]
+    pub(super) name: String,
+    pub(super) voters: Spanned<Vec<Spanned<String>>>,
+    #[serde(default = "state")]
+    pub(super) state: StateKind,
+    pub(super) tick: Option<Spanned<String>>,
+}
+
+fn certificates() -> String {
+    "certs".to_owned()
+}
+
+fn data() -> String {
+    "data".to_owned()
+}
+
+fn modules() -> Vec<Spanned<String>> {
+    vec![Spanned::new(0..0, "casedesk".to_owned())]
+}
+
+fn cabinet() -> String {
+    "main".to_owned()
+}
+
+fn state() -> StateKind {
+    StateKind::Sled
+}

@@ -1,0 +1,142 @@
+//! Founding a deployment: certificates for everybody, and the `caps.toml` that describes it.
+
+use std::fmt::Write as _;
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use anyhow::Context;
+use caps_certs_gen::{Algorithm, Directory, Identity, Layer, Order, Random};
+
+/// What a new deployment shall have.
+#[derive(Debug, Clone)]
+pub(crate) struct Plan {
+    /// The trust domain.
+    pub(crate) domain: String,
+    /// Sites with a replica and a host each.
+    pub(crate) server_sites: Vec<String>,
+    /// The front ends: name and site. Their sites may have nothing else.
+    pub(crate) front_ends: Vec<(String, String)>,
+    /// The addresses of the replicas and hosts: two for each server site, in this order.
+    pub(crate) addresses: Vec<SocketAddr>,
+}
+
+/// Makes `certs/` and `caps.toml` in a directory that has neither. Returns the path of the latter.
+pub(crate) fn found(directory: &Path, plan: &Plan, now: SystemTime, random: &mut Random<'_>) -> anyhow::Result<PathBuf> {
+    std::fs::create_dir_all(directory).with_context(|| format!("cannot make {}", directory.display()))?;
+    let file = directory.join("caps.toml");
+    anyhow::ensure!(!file.exists(), "{} is there already: choose another --dir, or move it away", file.display());
+    certify(&directory.join("certs"), plan, now, random)?;
+    let mut out =
+        OpenOptions::new().write(true).create_new(true).open(&file).with_context(|| format!("cannot write {}", file.display()))?;
+    out.write_all(plan.file().as_bytes()).and_then(|()| out.sync_all()).with_context(|| format!("cannot write {}", file.display()))?;
+    Ok(file)
+}
+
+fn certify(directory: &Path, plan: &Plan, now: SystemTime, random: &mut Random<'_>) -> anyhow::Result<()> {
+    let mut authority = Directory::init(directory, &plan.domain, Algorithm::default(), now, random)?;
+    for site in plan.sites() {
+        authority.add_site(site, Algorithm::default(), now, random)?;
+    }
+    for (layer, name, site) in plan.nodes() {
+        authority.issue(&Order::new(Identity::node(&plan.domain, &site, layer, &name)?), now, random)?;
+    }
+    authority.issue(&Order::new(Identity::admin(&plan.domain, "admin")?), now, random)?;
+    Ok(())
+}
+
+impl Plan {
+    fn sites(&self) -> Vec<&str> {
+        let mut sites: Vec<&str> = self.server_sites.iter().map(String::as_str).collect();
+        for (_, site) in &self.front_ends {
+            if !sites.contains(&site.as_str()) {
+                sites.push(site);
+            }
+        }
+        sites
+    }
+
+    fn nodes(&self) -> Vec<(Layer, String, String)> {
+        let of = |layer, prefix: &str| {
+            let nodes = self.server_sites.iter().map(|site| (layer, format!("{prefix}-{site}"), site.clone()));
+            nodes.collect::<Vec<_>>()
+        };
+        let front_ends = self.front_ends.iter().map(|(name, site)| (Layer::FrontEnd, name.clone(), site.clone()));
+        of(Layer::Cabinet, "store").into_iter().chain(of(Layer::Host, "host")).chain(front_ends).collect()
+    }
+
+    /// The text of `caps.toml`.
+    fn file(&self) -> String {
+        let voters: Vec<String> = self.server_sites.iter().map(|site| format!("\"store-{site}\"")).collect();
+        let mut text = HEAD.replace("{domain}", &self.domain).replace("{voters}", &voters.join(", "));
+        for site in self.sites() {
+            write!(text, "\n[[site]]\nname = \"{site}\"\n").expect("writing to a string does not fail");
+        }
+        let mut addresses = self.addresses.iter();
+        for (layer, name, site) in self.nodes() {
+            let number = layer.number();
+            write!(text, "\n[[node]]\nname = \"{name}\"\nsite = \"{site}\"\nlayer = {number}\n")
+                .expect("writing to a string does not fail");
+            if layer != Layer::FrontEnd
+                && let Some(address) = addresses.next()
+            {
+                writeln!(text, "listen = \"{address}\"").expect("writing to a string does not fail");
+            }
+        }
+        text
+    }
+}
+
+const HEAD: &str = r#"# A CAPS deployment: every process picks its part with `caps run --node NAME`. A change takes effect when the node starts again.
+# Relative directories start where this file is.
+
+domain = "{domain}"       # the trust domain: the first part of every identity
+certificates = "certs"    # what certs-gen made; each machine needs only its own node's directory, and crl/
+data = "data"             # journals and states of layer 1, a directory for each node
+modules = ["casedesk"]    # the business logic that hosts load
+
+[cabinet]
+name = "main"
+voters = [{voters}]       # an odd number, at different sites
+state = "sled"            # or "memory": rebuilt from the journal at each start
+tick = "50ms"             # the consensus clock: a dead leader is replaced in 12 to 20 ticks; raise it when voters are over 100 ms apart
+
+# layer 1 keeps the objects, layer 2 runs the modules, layer 4 is what people use.
+"#;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::deployment::Deployment;
+
+    fn plan() -> Plan {
+        Plan {
+            domain: "pumps.example".to_owned(),
+            server_sites: vec!["lund".to_owned(), "kiruna".to_owned()],
+            front_ends: vec![("desk-malmo".to_owned(), "malmo".to_owned())],
+            addresses: (0..4).map(|n| SocketAddr::from(([127, 0, 0, 1], 4100 + n))).collect(),
+        }
+    }
+
+    #[test]
+    fn founded_deployment_reads_back_and_is_not_founded_twice() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut seed = 0_u8;
+        let mut random = |bytes: &mut [u8]| {
+            for byte in bytes {
+                seed = seed.wrapping_mul(5).wrapping_add(113);
+                *byte = seed;
+            }
+        };
+        let now = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_800_000_000);
+        let file = found(directory.path(), &plan(), now, &mut random).unwrap();
+        let deployment = Deployment::read(&file).unwrap();
+        assert_eq!(deployment.sites, ["lund", "kiruna", "malmo"]);
+        assert_eq!(deployment.nodes.len(), 5);
+        assert_eq!(deployment.node("host-kiruna").unwrap().listen, Some(([127, 0, 0, 1], 4103).into()));
+        assert!(deployment.certificates.join("nodes/host-kiruna/key.pem").exists());
+        assert!(found(directory.path(), &plan(), now, &mut random).unwrap_err().to_string().contains("there already"));
+    }
+}

@@ -1,0 +1,93 @@
+//! One node: the parts of its layer, wired together and joined to the overlay.
+
+mod cabinet;
+mod host;
+mod running;
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::SystemTime;
+
+use anyhow::Context;
+use caps_certs_gen::{Identity, Inspection, Layer, NodeCredentials, TrustAnchors};
+use caps_overlay::{Config, Environment, Overlay, Seed};
+
+pub use running::Running;
+
+use crate::deployment::{Deployment, Node};
+
+/// Starts a node of the deployment: a replica on layer 1, a host on layer 2.
+pub async fn start(deployment: &Deployment, node: &Node) -> anyhow::Result<Running> {
+    match node.layer {
+        Layer::Cabinet => cabinet::start(deployment, node).await,
+        Layer::Host => host::start(deployment, node).await,
+        Layer::FrontEnd => anyhow::bail!(
+            "{} is a front end: it runs as the commands that you give with --as {}, for example `caps watch case --as {}`",
+            node.name,
+            node.name,
+            node.name
+        ),
+    }
+}
+
+/// Joins the overlay for a while with the papers of a node, or the administrator's when `name` is `admin`: makes calls, serves none, claims no
+/// name and no address.
+pub async fn leaf(deployment: &Deployment, name: &str) -> anyhow::Result<Overlay> {
+    let identity = match name {
+        "admin" => Identity::admin(&deployment.domain, "admin")?,
+        name => deployment.node(name)?.identity.clone(),
+    };
+    let environment = environment(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)))?;
+    let (credentials, anchors) = papers(deployment, &identity)?;
+    let config = Config { announce: None, seeds: seeds(deployment, &identity), ..Config::default() };
+    let overlay = Overlay::start(credentials, anchors, config, Vec::new(), environment).await;
+    overlay.with_context(|| format!("{identity} cannot join the overlay"))
+}
+
+/// When the certificate of a node ends: microseconds since 1970; `None` when it is not on this machine.
+pub(crate) fn certificate_end(deployment: &Deployment, name: &str) -> Option<i64> {
+    let file = deployment.certificates.join("nodes").join(name).join("cert.pem");
+    let leaf = Inspection::of_file(file).ok()?.into_iter().next()?;
+    let Inspection::Certificate(facts) = leaf else { return None };
+    let since_1970 = SystemTime::from(facts.validity.not_after).duration_since(SystemTime::UNIX_EPOCH).ok()?;
+    i64::try_from(since_1970.as_micros()).ok()
+}
+
+/// The environment of a real process on this socket.
+fn environment(listen: SocketAddr) -> anyhow::Result<Environment> {
+    Environment::real(listen)
+        .with_context(|| format!("cannot listen on {listen}: if another process has it, end that one or change `listen`"))
+}
+
+/// The node's own certificate and key, and whom it trusts.
+fn papers(deployment: &Deployment, identity: &Identity) -> anyhow::Result<(NodeCredentials, TrustAnchors)> {
+    let directory = papers_of(deployment, identity);
+    let make = format!("certs-gen --dir {}", deployment.certificates.display());
+    let credentials = NodeCredentials::load(&directory)
+        .with_context(|| format!("no credentials for {} in {}: make them with `{make}`", identity.name(), directory.display()))?;
+    anyhow::ensure!(
+        credentials.identity() == identity,
+        "the certificate in {} is for {}, and the deployment file says {identity}",
+        directory.display(),
+        credentials.identity()
+    );
+    let anchors = TrustAnchors::load(&deployment.certificates)
+        .with_context(|| format!("no root certificate under {}: make it with `{make}`", deployment.certificates.display()))?;
+    Ok((credentials, anchors))
+}
+
+fn papers_of(deployment: &Deployment, identity: &Identity) -> PathBuf {
+    let kind = if identity.is_admin() { "admins" } else { "nodes" };
+    deployment.certificates.join(kind).join(identity.name())
+}
+
+/// Everybody in the file that listens, except the node itself: whom it may dial is the overlay's to decide.
+fn seeds(deployment: &Deployment, me: &Identity) -> Vec<Seed> {
+    let others = deployment.nodes.iter().filter(|node| node.identity != *me);
+    others.filter_map(|node| node.dialled().map(|address| Seed { identity: node.identity.clone(), address })).collect()
+}
+
+/// What a server tells the overlay about itself.
+fn server_config(deployment: &Deployment, node: &Node) -> Config {
+    Config { announce: node.dialled(), seeds: seeds(deployment, &node.identity), ..Config::default() }
+}

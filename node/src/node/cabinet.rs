@@ -1,0 +1,59 @@
+//! A node of layer 1: journal and state on this machine's disk, the replica between them and the overlay.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use caps_model::Name;
+use caps_overlay::{Environment, Overlay};
+use caps_store::storage::DiskStorage;
+use caps_store::{Settings, Store, Timing};
+use tokio::time::sleep;
+
+use super::{Running, environment, papers, server_config};
+use crate::deployment::{Deployment, Node, StateKind};
+
+/// Opens what is on the disk, joins the overlay, and serves.
+pub(super) async fn start(deployment: &Deployment, node: &Node) -> anyhow::Result<Running> {
+    let listen = node.listen.context("a node of layer 1 listens: the deployment file was checked")?;
+    let (credentials, anchors) = papers(deployment, &node.identity)?;
+    let environment = environment(listen)?;
+    let directory = deployment.data_of(node);
+    let storage = DiskStorage::open(&directory).with_context(|| format!("cannot use {}", directory.display()))?;
+    let store = Store::open(settings(deployment, node)?, Arc::new(storage), &environment)
+        .with_context(|| format!("cannot serve what is in {}", directory.display()))?;
+    let overlay = Overlay::start(credentials, anchors, server_config(deployment, node), store.services(), environment.clone()).await?;
+    store.run(overlay.clone());
+    environment.tasks.spawn(report(store.clone(), overlay.clone(), environment.clone()));
+    let position = store.status().position;
+    tracing::info!(node = %node.identity, %listen, %position, cabinet = deployment.cabinet.name, "serving");
+    Ok(Running::new(overlay, Some(store)))
+}
+
+fn settings(deployment: &Deployment, node: &Node) -> anyhow::Result<Settings> {
+    let cabinet = &deployment.cabinet;
+    let voters = deployment.nodes.iter().filter(|node| cabinet.voters.contains(&node.name)).map(|node| node.identity.clone());
+    let voters = Settings::numbered(voters);
+    let mine = voters.iter().find(|(_, identity)| *identity == node.identity);
+    let (id, _) = mine.with_context(|| format!("{} keeps no replica: add it to `voters` in {}", node.name, deployment.path.display()))?;
+    Ok(Settings {
+        cabinet: Name::new(&cabinet.name)?,
+        id: *id,
+        state: match cabinet.state {
+            StateKind::Memory => caps_store::StateKind::Memory,
+            StateKind::Sled => caps_store::StateKind::Sled(deployment.data_of(node).join("state")),
+        },
+        timing: Timing { tick: cabinet.tick, ..Timing::default() },
+        voters,
+    })
+}
+
+/// Tells the overlay now and then how far this replica is, so that readers find one that is fresh enough.
+async fn report(store: Store, overlay: Overlay, environment: Environment) {
+    loop {
+        overlay.report(0, store.status().position.0);
+        sleep(environment.rng.jitter(REPORT_EVERY)).await;
+    }
+}
+
+const REPORT_EVERY: Duration = Duration::from_millis(500);

@@ -1,0 +1,49 @@
+//! A node at work, and its end.
+
+use std::time::Duration;
+
+use caps_overlay::Overlay;
+use caps_store::{Stopped, Store};
+
+/// A node at work.
+#[derive(Debug)]
+pub struct Running {
+    overlay: Overlay,
+    store: Option<Store>,
+}
+
+impl Running {
+    pub(super) fn new(overlay: Overlay, store: Option<Store>) -> Self {
+        Self { overlay, store }
+    }
+
+    /// The node's way to its peers.
+    pub fn overlay(&self) -> &Overlay {
+        &self.overlay
+    }
+
+    /// Resolves when the node cannot go on, with the reason. The process must then end, and not with success.
+    pub async fn failed(&self) -> anyhow::Error {
+        let Some(store) = &self.store else { return std::future::pending().await };
+        match store.stopped().await {
+            // Whoever asked for the end waits for it elsewhere.
+            Stopped::Asked => std::future::pending().await,
+            failure => anyhow::anyhow!("this replica has stopped: {failure}"),
+        }
+    }
+
+    /// Ends in good order: hands over what others wait for, takes no new work, finishes what was accepted.
+    pub async fn stop(self) {
+        if let Some(store) = &self.store {
+            store.shutdown(HAND_OVER).await;
+        }
+        self.overlay.drain(DRAIN).await;
+        tracing::info!("ended");
+    }
+}
+
+/// For a new leader to be found: two elections' time.
+const HAND_OVER: Duration = Duration::from_secs(2);
+
+/// For calls that were accepted to be finished.
+const DRAIN: Duration = Duration::from_secs(5);

@@ -1,0 +1,80 @@
+//! The model's types as JSON. Shapes are stable: programs read them.
+
+use caps_model::messages::{Event, ObjectChange, Update};
+use caps_model::{Object, Record, Value};
+use serde_json::{Value as Json, json};
+
+use super::moment;
+
+/// `{"id","entity","created","version","deleted","attributes"}`.
+pub(crate) fn object(object: &Object) -> Json {
+    json!({
+        "id": object.id.to_string(),
+        "entity": object.entity.as_str(),
+        "created": object.created.0,
+        "version": object.version.0,
+        "deleted": object.deleted,
+        "attributes": record(&object.attributes),
+    })
+}
+
+/// Attribute names and lists of values.
+pub(crate) fn record(record: &Record) -> Json {
+    record
+        .iter()
+        .map(|(name, values)| (name.to_string(), values.iter().map(value).collect::<Json>()))
+        .collect::<serde_json::Map<_, _>>()
+        .into()
+}
+
+/// A value: timestamps as RFC 3339, references as `#id`, bytes in hexadecimal, the rest as JSON has it.
+fn value(value: &Value) -> Json {
+    match value {
+        Value::Bool(truth) => json!(truth),
+        Value::Int(number) | Value::Timespan(number) => json!(number),
+        Value::Float(number) => json!(number),
+        Value::Text(text) => json!(text),
+        Value::Timestamp(micros) => json!(moment(*micros)),
+        Value::Bytes(bytes) => json!(bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>()),
+        Value::Reference(id) => json!(format!("#{id}")),
+    }
+}
+
+/// `{"position","commit","time","user","front_end","method","object"}`.
+pub(crate) fn event(event: &Event) -> Json {
+    json!({
+        "position": event.object.version.0,
+        "commit": event.commit.to_string(),
+        "time": moment(event.time),
+        "user": event.user.map(|user| user.to_string()),
+        "front_end": event.front_end,
+        "method": format!("{}.{}", event.method.0, event.method.1),
+        "object": object(&event.object),
+    })
+}
+
+/// `{"update":"present"|"changes"|"progress","position",...}`.
+pub(crate) fn update(update: &Update) -> Json {
+    match update {
+        Update::Present { position, objects, complete } => json!({
+            "update": "present",
+            "position": position.0,
+            "objects": objects.iter().map(object).collect::<Json>(),
+            "complete": complete,
+        }),
+        Update::Changes { position, changes } => json!({
+            "update": "changes",
+            "position": position.0,
+            "changes": changes.iter().map(change).collect::<Json>(),
+        }),
+        Update::Progress { position } => json!({ "update": "progress", "position": position.0 }),
+    }
+}
+
+fn change(change: &ObjectChange) -> Json {
+    match change {
+        ObjectChange::Added(added) => json!({ "change": "added", "object": object(added) }),
+        ObjectChange::Changed(changed) => json!({ "change": "changed", "object": object(changed) }),
+        ObjectChange::Removed(id) => json!({ "change": "removed", "id": id.to_string() }),
+    }
+}
