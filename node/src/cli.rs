@@ -88,6 +88,14 @@ enum Command {
 }
 
 impl Cli {
+    /// What is logged if nobody says otherwise: a node tells what happens to it; commands print answers, and log only faults.
+    pub fn log_level(&self) -> &'static str {
+        match self.command {
+            Command::Run(_) => "info",
+            _ => "error",
+        }
+    }
+
     /// Does what was asked for.
     pub async fn run(self) -> anyhow::Result<()> {
         let global = &self.global;

@@ -4,7 +4,7 @@ use clap::Parser;
 
 fn main() -> std::process::ExitCode {
     let cli = caps_node::Cli::parse();
-    caps_node::logging::start();
+    caps_node::logging::start(cli.log_level());
     // One single-threaded runtime holds endpoint, connections and handlers: crossing threads costs two to four times the CPU of a call.
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,

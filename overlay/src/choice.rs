@@ -51,16 +51,14 @@ impl Balancer {
 
     /// The candidates in the order in which they should be tried.
     ///
-    /// Peers that are known to lack `wanted_position` are left out. Of what remains the well come first, then those suspected or
-    /// draining, then those set aside, then those believed down (the belief may be old), and within each the nearest.
+    /// The well come first, then those suspected or leaving, then those set aside, then those believed down (the belief may be old); within
+    /// each, those that are not known to be far behind `wanted_position`, and within those the nearest.
     pub(crate) fn order(&mut self, candidates: &[Candidate<'_>], wanted_position: u64, now: Duration, rng: &mut impl Rng) -> Vec<Identity> {
-        let mut groups: BTreeMap<(Health, Nearness), Vec<(f64, &Identity)>> = BTreeMap::new();
+        let mut groups: BTreeMap<Rank, Vec<(f64, &Identity)>> = BTreeMap::new();
         for candidate in candidates {
             let peer = self.peers.get(candidate.identity);
-            if is_behind(candidate, peer, wanted_position) {
-                continue;
-            }
-            let group = (self.health(candidate, peer, now), self.nearness(candidate));
+            let far_behind = is_far_behind(candidate, peer, wanted_position);
+            let group = (self.health(candidate, peer, now), far_behind, self.nearness(candidate));
             groups.entry(group).or_default().push((price(candidate, peer, now), candidate.identity));
         }
         groups.into_values().flat_map(|group| draw_in_pairs(group, rng)).cloned().collect()
@@ -108,12 +106,6 @@ impl Balancer {
         peer.position = peer.position.max(position);
     }
 
-    /// Notes that a peer said that it takes no new work, or takes it again.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the directory says `Leaving` as soon as a peer does"))]
-    pub(crate) fn on_draining(&mut self, peer: &Identity, draining: bool) {
-        self.peer(peer).draining = draining;
-    }
-
     /// After how long a repeatable call that went to `peer` may be sent to another one as well: when it takes longer than nearly
     /// all before (smoothed latency and four deviations, as RFC 6298 has it for retransmissions), 10 ms to 2 s.
     pub(crate) fn hedge_after(&self, peer: &Identity) -> Duration {
@@ -144,7 +136,7 @@ impl Balancer {
             return Health::SetAside;
         }
         match candidate.state {
-            MemberState::Up if !peer.is_some_and(|peer| peer.draining) => Health::Well,
+            MemberState::Up => Health::Well,
             _ => Health::Doubtful,
         }
     }
@@ -170,7 +162,6 @@ struct Peer {
     ejections: u32,
     ejected_until: Option<Duration>,
     position: u64,
-    draining: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -261,9 +252,14 @@ impl RetryBudget {
     }
 }
 
-fn is_behind(candidate: &Candidate<'_>, peer: Option<&Peer>, wanted: u64) -> bool {
+/// How good a choice a peer is, the best first: its health, whether it is far behind, its nearness.
+type Rank = (Health, bool, Nearness);
+
+/// What is known of a position is old: it travels by gossip twice a second. A peer a little behind has caught up, or does so while the call
+/// waits there; one far behind would let it wait.
+fn is_far_behind(candidate: &Candidate<'_>, peer: Option<&Peer>, wanted: u64) -> bool {
     let position = candidate.position.max(peer.map_or(0, |peer| peer.position));
-    position != 0 && position < wanted
+    position != 0 && position.saturating_add(BEHIND_MAX) < wanted
 }
 
 /// What one more call would cost there: the expected latency for each call that is out and this one, up to twice that if the peer says
@@ -291,6 +287,8 @@ fn decay(elapsed: Duration) -> f64 {
     (-elapsed.as_secs_f64() / DECAY_SECONDS).exp()
 }
 
+/// What a busy cabinet commits between two words of gossip.
+const BEHIND_MAX: u64 = 1_000;
 /// A peak has shrunk to a third after so long, as in Finagle and tower.
 const DECAY_SECONDS: f64 = 10.0;
 /// Below this, differences are noise of the scheduler, and what counts is the number of calls that are out.
@@ -358,30 +356,34 @@ mod tests {
 
     #[test]
     fn doubtful_peers_come_after_distant_ones_and_the_down_last() {
-        let (suspect, draining, far, down) =
-            (node("lund", 2, "suspect"), node("lund", 2, "draining"), node("kiruna", 2, "far"), node("lund", 2, "down"));
+        let (suspect, leaving, far, down) =
+            (node("lund", 2, "suspect"), node("lund", 2, "leaving"), node("kiruna", 2, "far"), node("lund", 2, "down"));
         let candidates = [
             Candidate { state: MemberState::Suspect, ..up(&suspect, 1) },
-            up(&draining, 1),
+            Candidate { state: MemberState::Leaving, ..up(&leaving, 1) },
             up(&far, 100),
             Candidate { state: MemberState::Down, ..up(&down, 1) },
         ];
         let mut balancer = Balancer::new(Some("lund"));
-        balancer.on_draining(&draining, true);
         let order = balancer.order(&candidates, 0, NOW, &mut rng());
         assert_eq!((&order[0], &order[3]), (&far, &down));
     }
 
     #[test]
-    fn peers_known_to_be_behind_are_left_out() {
-        let (behind, ahead, silent) = (node("lund", 1, "behind"), node("lund", 1, "ahead"), node("lund", 1, "silent"));
-        let candidates = [Candidate { position: 9, ..up(&behind, 1) }, Candidate { position: 10, ..up(&ahead, 1) }, up(&silent, 1)];
+    fn peers_far_behind_come_after_distant_ones() {
+        let (near, far) = (node("lund", 1, "near"), node("kiruna", 1, "far"));
+        let wanted = 5_000;
+        let first = |known: u64, balancer: &mut Balancer| {
+            let candidates = [Candidate { position: known, ..up(&near, 1) }, Candidate { position: wanted, ..up(&far, 40) }];
+            balancer.order(&candidates, wanted, NOW, &mut rng()).remove(0)
+        };
         let mut balancer = Balancer::new(Some("lund"));
-        let order = balancer.order(&candidates, 10, NOW, &mut rng());
-        assert!(order.len() == 2 && !order.contains(&behind));
+        assert_eq!(first(wanted - BEHIND_MAX - 1, &mut balancer), far);
+        // What gossip brings is always a little old.
+        assert_eq!(first(wanted - BEHIND_MAX, &mut balancer), near);
         // An answer shows more than the directory knows yet.
-        balancer.on_position(&behind, 10);
-        assert_eq!(balancer.order(&candidates, 10, NOW, &mut rng()).len(), 3);
+        balancer.on_position(&near, wanted);
+        assert_eq!(first(1, &mut balancer), near);
     }
 
     #[test]

@@ -1,16 +1,16 @@
 //! The client: one front end's conversation with layer 2.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use bytes::Bytes;
-use caps_overlay::{Identity, Layer};
 use caps_model::codec::{decode, encode};
 use caps_model::messages::host::{self, As, Call, Called, HostStatus, LoggedIn, Login, Schemas, Session, codes};
 use caps_model::messages::{AskOutcome, From, Get, Got, History, Objects, Outcome, Subscribe, Timeline};
 use caps_model::{CommitId, Name, ObjectId, Position, Query, Record, Wire};
 use caps_overlay::{CallError, CallOptions, MethodId, Overlay, Retry, To};
+use caps_overlay::{Identity, Layer};
 use tokio::time::Instant;
 
 use crate::{ClientError, Subscription};
@@ -28,6 +28,12 @@ struct Shared {
     /// The latest position seen in any answer: later reads are at least there, so this session never goes backwards.
     position: AtomicU64,
     deadline: Duration,
+}
+
+impl Shared {
+    fn session(&self) -> MutexGuard<'_, Option<Session>> {
+        self.session.lock().expect("no holder of this lock panics")
+    }
 }
 
 impl Client {
@@ -49,7 +55,7 @@ impl Client {
 
     /// Acts for the user of this session from now on; `None`: for its own node.
     pub fn resume_session(&self, session: Option<Session>) {
-        *self.shared.session.lock().expect("no holder of this lock panics") = session;
+        *self.shared.session() = session;
     }
 
     /// Reads at least at this position from now on: the last one that an earlier process of the same user saw.
@@ -159,7 +165,7 @@ impl Client {
     }
 
     pub(crate) fn session(&self) -> Option<Session> {
-        self.shared.session.lock().expect("no holder of this lock panics").clone()
+        self.shared.session().clone()
     }
 
     pub(crate) fn saw(&self, position: Position) {

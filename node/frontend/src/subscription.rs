@@ -1,11 +1,11 @@
 //! Following a query over everything that happens to hosts and lines.
 
 use bytes::Bytes;
-use caps_overlay::Layer;
 use caps_model::Position;
 use caps_model::codec::{decode, encode};
 use caps_model::messages::host::{self, As, codes};
 use caps_model::messages::{From, Subscribe, Update};
+use caps_overlay::Layer;
 use caps_overlay::{CallError, CallOptions, Priority, Replies, To};
 
 use crate::client::{method_id, pause_before_next};

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use caps_logic::Module;
 use caps_logic::module::{Attribute, Fault, Halt, Method, Name, Principal, Record, Schema, Transaction, Value, ValueKind};
+use caps_logic::privileges::module_group;
 use caps_logic::testing::{World, record};
 use caps_logic::transaction::Material;
 use tokio::time::Instant;
@@ -15,7 +16,8 @@ use tokio::time::Instant;
 fn main() {
     let module: Arc<dyn Module> = Arc::new(Adder);
     let host = World::new(7, vec![module.clone()]).host("bench");
-    let principal = Principal::node("spiffe://bench.example/site/here/layer/4/bench");
+    let principal =
+        Principal::node("spiffe://bench.example/site/here/layer/4/bench").with_group(module_group(&Name::fixed("adders")), "adders");
     let (material, mut births) = (Material::default(), host.births());
     let mut tx = host.transaction(&principal, &material, &mut births);
     let arguments = record([("number", vec![Value::Int(1)])]);
@@ -50,7 +52,7 @@ impl Module for Adder {
             summary: String::new(),
             parameters: vec![Attribute::one("number", ValueKind::Int, "")],
             results: Vec::new(),
-            callers: Vec::new(),
+            callers: vec!["adders".to_owned()],
         };
         let module = Name::fixed("adder");
         Schema { module, version: 1, summary: String::new(), entities: Vec::new(), relations: Vec::new(), methods: vec![add] }

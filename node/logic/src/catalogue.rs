@@ -105,8 +105,7 @@ pub enum CatalogueError {
 impl Catalogue {
     /// The catalogue of these modules.
     pub fn new(modules: Vec<Arc<dyn Module>>) -> Result<Self, CatalogueError> {
-        let mut catalogue =
-            Self { modules: Vec::new(), by_name: BTreeMap::new(), entities: BTreeMap::new(), groups: BTreeSet::new() };
+        let mut catalogue = Self { modules: Vec::new(), by_name: BTreeMap::new(), entities: BTreeMap::new(), groups: BTreeSet::new() };
         for module in modules {
             catalogue.add(module)?;
         }
@@ -311,9 +310,8 @@ pub(crate) fn admit(principal: &Principal, method: &Method) -> Result<(), Refusa
 
 /// The attributes that the host adds to every entity.
 fn implicit_attributes() -> [Attribute; 2] {
-    let groups = |name, summary| {
-        Attribute::list(name, ValueKind::Reference, GROUPS_MAX, summary).with(Constraint::RefersTo(Name::fixed(GROUP)))
-    };
+    let groups =
+        |name, summary| Attribute::list(name, ValueKind::Reference, GROUPS_MAX, summary).with(Constraint::RefersTo(Name::fixed(GROUP)));
     [groups(READERS, "The groups that may read it."), groups(WRITERS, "The groups that may write it.")]
 }
 

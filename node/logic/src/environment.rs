@@ -17,8 +17,11 @@ pub struct HostEnvironment {
     /// Where the host's own tasks run.
     pub tasks: Tasks,
     /// For secrets: fills the bytes and says whether it could.
-    pub secrets: Arc<dyn Fn(&mut [u8]) -> bool + Send + Sync>,
+    pub secrets: SecretSource,
 }
+
+/// Fills bytes with randomness that nobody can guess, and says whether it could.
+pub type SecretSource = Arc<dyn Fn(&mut [u8]) -> bool + Send + Sync>;
 
 impl From<&Environment> for HostEnvironment {
     fn from(environment: &Environment) -> Self {

@@ -19,7 +19,7 @@ use std::sync::{Arc, Mutex};
 
 use caps_model::Record;
 use caps_model::messages::host::{HostStatus, Schemas, Session};
-use caps_certs_gen::Identity;
+use caps_overlay::Identity;
 use caps_overlay::{Failure, Worker};
 use tokio::sync::Semaphore;
 

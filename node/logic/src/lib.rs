@@ -9,23 +9,37 @@
 //!
 //! Start reading at [`module`], for those who write modules, and at [`service`], to follow a call from the overlay to the commit.
 
+// From the overlay to whoever asks for what.
 pub mod service;
+
 mod host;
+
 mod principals;
+
 pub mod privileges;
-pub mod people;
+
+// From there into a module and back.
 pub mod module;
+
 mod catalogue;
+
 pub mod transaction;
+
+pub mod people;
+
+// And on to layer 1.
 mod contention;
+
 mod cabinet;
+
 mod environment;
+
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 
 pub use cabinet::{Ask, CabinetError, CabinetPort, OverlayCabinet, Updates};
 pub use catalogue::{Catalogue, CatalogueError};
-pub use environment::HostEnvironment;
+pub use environment::{HostEnvironment, SecretSource};
 pub use host::{Host, Listener, ListenerGone};
 pub use module::Module;
 pub use service::{HostService, codes};

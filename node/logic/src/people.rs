@@ -9,7 +9,7 @@ mod password;
 
 use caps_model::schema::{Arity, Attribute, Constraint, Entity, Method};
 use caps_model::{Name, ObjectId, Query, Record, Schema, Value, ValueKind};
-use caps_certs_gen::Identity;
+use caps_overlay::Identity;
 
 pub(crate) use self::guard::LoginGuard;
 pub(crate) use self::password::{hash_password, matches_nobody, verify_password};

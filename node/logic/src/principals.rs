@@ -11,7 +11,7 @@ use std::time::Duration;
 use caps_model::messages::host::Session;
 use caps_model::messages::{From as StartAt, Subscribe, Update};
 use caps_model::{Name, Object, ObjectId, Position, Query, Value};
-use caps_certs_gen::Identity;
+use caps_overlay::Identity;
 use caps_overlay::Priority;
 use sha2::{Digest, Sha256};
 use tokio::sync::watch;

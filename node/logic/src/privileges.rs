@@ -178,15 +178,16 @@ mod tests {
 
     #[test]
     fn rights_are_what_objects_say_and_nothing_else() {
+        type Ids = &'static [u128];
         // groups of the principal, readers, writers, may read, may write
-        let table: [(&[u128], &[u128], &[u128], bool, bool); 7] = [
+        let table: [(Ids, Ids, Ids, bool, bool); 7] = [
             (&[], &[], &[], false, false),
             (&[1], &[], &[], false, false),
             (&[1, 7], &[7], &[8], true, false),
             (&[8], &[7], &[8], false, true),
             (&[7, 8], &[7], &[8], true, true),
             (&[9], &[7], &[8], false, false),
-            (&[ADMINISTRATORS.0], &[7], &[7], false, false),
+            (&[1], &[7], &[7], false, false),
         ];
         for (groups, readers, writers, read, write) in table {
             let (principal, object) = (principal(groups), object(readers, writers));

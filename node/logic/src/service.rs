@@ -7,8 +7,8 @@ use caps_model::messages::Update;
 pub use caps_model::messages::host::codes;
 use caps_model::messages::host::{self, As, Call as MethodCall, Login};
 use caps_model::{Position, Wire, codec};
-use caps_certs_gen::{Identity, Layer};
 use caps_overlay::{Answer, Call, Caller, Descriptor, Failure, MethodDescriptor, ReplySink, Service};
+use caps_overlay::{Identity, Layer};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 

@@ -19,9 +19,12 @@ use std::time::Duration;
 
 use caps_model::messages::host::{Call, Called, Session};
 use caps_model::{CommitId, Name, Position, Record, Value};
-use caps_certs_gen::{Identity, Layer};
+pub use caps_overlay::Identity;
+use caps_overlay::Layer;
 use caps_overlay::{Failure, Priority, Rng, Tasks, WallClock, Worker, Workers};
 use tokio::time::Instant;
+
+pub use futures_util::future::join_all;
 
 pub use self::cabinet::{Counts, MemoryCabinet};
 use crate::cabinet::Ask;

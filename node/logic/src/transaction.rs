@@ -422,7 +422,11 @@ impl<'a> Transaction<'a> {
 impl fmt::Debug for Transaction<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (principal, drafts) = (&self.principal.who, &self.drafts);
-        f.debug_struct("Transaction").field("principal", principal).field("drafts", drafts).field("halted", &self.halted).finish_non_exhaustive()
+        f.debug_struct("Transaction")
+            .field("principal", principal)
+            .field("drafts", drafts)
+            .field("halted", &self.halted)
+            .finish_non_exhaustive()
     }
 }
 

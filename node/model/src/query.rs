@@ -50,11 +50,11 @@ pub enum Filter {
         to: Bound<Value>,
     },
     /// All of these; none given: always.
-    And(Vec<Filter>),
+    And(Vec<Self>),
     /// Some of these; none given: never.
-    Or(Vec<Filter>),
+    Or(Vec<Self>),
     /// Not this.
-    Not(Box<Filter>),
+    Not(Box<Self>),
 }
 
 /// An order of objects.

@@ -193,8 +193,7 @@ mod tests {
 
     #[test]
     fn order_is_total_over_kinds_and_nan() {
-        let mut values =
-            vec![Value::Float(f64::NAN), Value::text("b"), Value::Int(2), Value::Float(1.5), Value::text("a"), Value::Bool(true)];
+        let mut values = [Value::Float(f64::NAN), Value::text("b"), Value::Int(2), Value::Float(1.5), Value::text("a"), Value::Bool(true)];
         values.sort();
         let shown: Vec<String> = values.iter().map(ToString::to_string).collect();
         assert_eq!(shown, ["true", "2", "1.5", "NaN", "a", "b"]);

@@ -175,7 +175,7 @@ impl Story {
             self.take(place, reports);
         }
         let acknowledged: Vec<i64> = self.filed[before..].iter().map(|(_, mail)| mail.acknowledged_at_us).collect();
-        Ok(killed_at.into_iter().map(|at| longest_pause(&acknowledged, at, GAP_WINDOW)).collect())
+        Ok(pauses(&acknowledged, &killed_at))
     }
 
     /// Waits until every replica answers again and none is far behind, with the load still on.
@@ -256,6 +256,14 @@ impl Story {
     fn now_us(&self) -> i64 {
         self.reader.overlay().environment().wall_clock.now_micros()
     }
+}
+
+/// The longest pause after each kill, the next kill not included.
+fn pauses(acknowledged: &[i64], killed_at: &[i64]) -> Vec<Duration> {
+    let next = killed_at.iter().skip(1).map(|next| Some(*next)).chain([None]);
+    let within =
+        |at: i64, next: Option<i64>| next.map_or(GAP_WINDOW, |next| GAP_WINDOW.min(Duration::from_micros((next - at).unsigned_abs())));
+    killed_at.iter().zip(next).map(|(at, next)| longest_pause(acknowledged, *at, within(*at, next))).collect()
 }
 
 /// The mails in two halves.

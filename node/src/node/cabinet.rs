@@ -10,6 +10,7 @@ use caps_store::storage::DiskStorage;
 use caps_store::{Settings, Store, Timing};
 use tokio::time::sleep;
 
+use super::running::Part;
 use super::{Running, environment, papers, server_config};
 use crate::deployment::{Deployment, Node, StateKind};
 
@@ -27,7 +28,7 @@ pub(super) async fn start(deployment: &Deployment, node: &Node) -> anyhow::Resul
     environment.tasks.spawn(report(store.clone(), overlay.clone(), environment.clone()));
     let position = store.status().position;
     tracing::info!(node = %node.identity, %listen, %position, cabinet = deployment.cabinet.name, "serving");
-    Ok(Running::new(overlay, Some(store)))
+    Ok(Running::new(overlay, Part::Replica(store)))
 }
 
 fn settings(deployment: &Deployment, node: &Node) -> anyhow::Result<Settings> {

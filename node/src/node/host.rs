@@ -6,6 +6,7 @@ use anyhow::Context;
 use caps_logic::{Host, HostEnvironment, HostService, OverlayCabinet};
 use caps_overlay::Overlay;
 
+use super::running::Part;
 use super::{Running, environment, papers, server_config};
 use crate::deployment::{Deployment, Node};
 use crate::modules;
@@ -23,5 +24,5 @@ pub(super) async fn start(deployment: &Deployment, node: &Node) -> anyhow::Resul
     cabinet.connect(overlay.clone());
     host.start();
     tracing::info!(node = %node.identity, %listen, modules = %deployment.modules.join(","), "serving");
-    Ok(Running::new(overlay, None))
+    Ok(Running::new(overlay, Part::Host(cabinet)))
 }

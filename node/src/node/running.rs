@@ -1,7 +1,9 @@
 //! A node at work, and its end.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use caps_logic::OverlayCabinet;
 use caps_overlay::Overlay;
 use caps_store::{Stopped, Store};
 
@@ -9,12 +11,21 @@ use caps_store::{Stopped, Store};
 #[derive(Debug)]
 pub struct Running {
     overlay: Overlay,
-    store: Option<Store>,
+    part: Part,
+}
+
+/// What the node does on its layer.
+#[derive(Debug)]
+pub(super) enum Part {
+    /// Layer 1 keeps a replica.
+    Replica(Store),
+    /// Layer 2 reaches the cabinet over the overlay that it serves on.
+    Host(Arc<OverlayCabinet>),
 }
 
 impl Running {
-    pub(super) fn new(overlay: Overlay, store: Option<Store>) -> Self {
-        Self { overlay, store }
+    pub(super) fn new(overlay: Overlay, part: Part) -> Self {
+        Self { overlay, part }
     }
 
     /// The node's way to its peers.
@@ -24,7 +35,7 @@ impl Running {
 
     /// Resolves when the node cannot go on, with the reason. The process must then end, and not with success.
     pub async fn failed(&self) -> anyhow::Error {
-        let Some(store) = &self.store else { return std::future::pending().await };
+        let Part::Replica(store) = &self.part else { return std::future::pending().await };
         match store.stopped().await {
             // Whoever asked for the end waits for it elsewhere.
             Stopped::Asked => std::future::pending().await,
@@ -34,10 +45,14 @@ impl Running {
 
     /// Ends in good order: hands over what others wait for, takes no new work, finishes what was accepted.
     pub async fn stop(self) {
-        if let Some(store) = &self.store {
+        if let Part::Replica(store) = &self.part {
             store.shutdown(HAND_OVER).await;
         }
         self.overlay.drain(DRAIN).await;
+        if let Part::Host(cabinet) = &self.part {
+            cabinet.disconnect();
+        }
+        self.overlay.environment().tasks.shutdown().await;
         tracing::info!("ended");
     }
 }

@@ -191,11 +191,13 @@ impl Store {
     pub(crate) fn run_with(&self, peers: Arc<dyn Peers>) {
         let prepared = self.prepared.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
         let Some(Prepared { consensus, disk, inlets, rounds }) = prepared else { return };
-        if self.shared.peers.set(peers.clone()).is_err() {
-            return;
-        }
+        self.shared.set_peers(Some(peers.clone()));
+        let release = Release(self.shared.clone());
         let driver = Driver::new(self.shared.clone(), peers, consensus, disk, inlets, rounds);
-        self.tasks.spawn(driver.run());
+        self.tasks.spawn(async move {
+            let _release = release;
+            driver.run().await;
+        });
     }
 
     /// Resolves when the replica has stopped, with the reason. For any but [`Stopped::Asked`] the node must exit, non-zero.
@@ -212,7 +214,7 @@ impl Store {
     /// first two after `within`. To be called before the overlay drains: the handing over needs it.
     pub async fn shutdown(&self, within: Duration) -> Stopped {
         self.shared.drain();
-        if self.shared.peers.get().is_none() {
+        if self.shared.peers().is_none() {
             return Stopped::Asked;
         }
         // A full queue holds an earlier wish to stop; a closed one means that it has.
@@ -274,6 +276,15 @@ impl Settings {
 impl fmt::Debug for Store {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Store").field(&self.shared).finish()
+    }
+}
+
+/// Lets go of the overlay when the driver ends, however it does: the overlay holds the services, and they what the driver shares with them.
+struct Release(Arc<Shared>);
+
+impl Drop for Release {
+    fn drop(&mut self) {
+        self.0.set_peers(None);
     }
 }
 

@@ -9,8 +9,8 @@ const ARROWS: &[(&str, &str, &[&str])] = &[
     ("caps-overlay", "overlay", &["caps-certs-gen"]),
     ("caps-adapters", "adapters", &[]),
     ("caps-model", "node/model", &[]),
-    ("caps-store", "node/store", &["caps-certs-gen", "caps-model", "caps-overlay"]),
-    ("caps-logic", "node/logic", &["caps-certs-gen", "caps-model", "caps-overlay"]),
+    ("caps-store", "node/store", &["caps-model", "caps-overlay"]),
+    ("caps-logic", "node/logic", &["caps-model", "caps-overlay"]),
     ("caps-modules", "node/logic/modules", &["caps-logic"]),
     ("caps-frontend", "node/frontend", &["caps-adapters", "caps-model", "caps-overlay"]),
 ];

@@ -1,5 +1,7 @@
 //! Tests of whole processes: what a person types, and what then happens.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 mod arrows;
 mod bad_input;
 mod demo;

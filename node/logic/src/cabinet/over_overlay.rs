@@ -6,7 +6,7 @@ use bytes::Bytes;
 use caps_model::messages::cabinet::{self, Committed, ReplicaStatus};
 use caps_model::messages::{AskOutcome, Get, Got, History, Objects, Outcome, Subscribe, Timeline, Update};
 use caps_model::{Commit, Query, Wire, codec};
-use caps_certs_gen::Layer;
+use caps_overlay::Layer;
 use caps_overlay::{CallError, CallOptions, MethodId, Overlay, Replies, Retry, To};
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, join_all};
@@ -110,9 +110,9 @@ impl Updates for OverlayUpdates {
     fn next(&mut self) -> BoxFuture<'_, Option<Result<Update, CabinetError>>> {
         async move {
             let body = self.0.next().await?;
-            let update = body.map_err(CabinetError::from).and_then(|body| {
-                codec::decode(&body).map_err(|problem| CabinetError::Malformed(problem.to_string()))
-            });
+            let update = body
+                .map_err(CabinetError::from)
+                .and_then(|body| codec::decode(&body).map_err(|problem| CabinetError::Malformed(problem.to_string())));
             Some(update)
         }
         .boxed()
@@ -122,13 +122,19 @@ impl Updates for OverlayUpdates {
 impl From<CallError> for CabinetError {
     fn from(error: CallError) -> Self {
         match &error {
-            CallError::Failed(failure) if failure.retry == Retry::No => Self::Refused(failure.message.clone()),
+            CallError::Failed(failure) if failure.retry == Retry::No && FINAL.contains(&failure.code) => {
+                Self::Refused(failure.message.clone())
+            }
             CallError::TooLarge { .. } => Self::Refused(error.to_string()),
             _ if error.certainly_not_run() => Self::Unavailable(error.to_string()),
             _ => Self::Unanswered(error.to_string()),
         }
     }
 }
+
+/// Layer 1's failures that mean no, now and ever: malformed, refused, too much at once. Of all its others that advise no retry (undecided,
+/// broken) a commit may come out of, so they count as no answer.
+const FINAL: [u16; 3] = [100, 101, 109];
 
 fn id(method: u16) -> MethodId {
     MethodId { service: cabinet::SERVICE, method }
@@ -142,4 +148,23 @@ fn encode<T: Wire>(message: &T) -> Result<Bytes, CabinetError> {
 fn options(ask: Ask) -> CallOptions {
     let deadline = ask.deadline.saturating_duration_since(Instant::now());
     CallOptions { deadline, priority: ask.priority, position: ask.at_least.0, repeatable: true, ..CallOptions::default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use caps_overlay::Failure;
+
+    use super::*;
+
+    #[test]
+    fn only_what_certainly_did_not_happen_is_called_so() {
+        let failed = |code, retry| CabinetError::from(CallError::Failed(Failure::new(code, "").retry(retry)));
+        assert!(matches!(failed(101, Retry::No), CabinetError::Refused(_)));
+        assert!(matches!(failed(103, Retry::Elsewhere), CabinetError::Unavailable(_)));
+        for undecided in [104, 108, 999] {
+            assert!(matches!(failed(undecided, Retry::No), CabinetError::Unanswered(_)), "{undecided}");
+        }
+        assert!(matches!(CabinetError::from(CallError::DeadlineExceeded), CabinetError::Unanswered(_)));
+        assert!(matches!(CabinetError::from(CallError::Draining), CabinetError::Unavailable(_)));
+    }
 }

@@ -10,7 +10,7 @@ use caps_model::messages::cabinet::Committed;
 use caps_model::messages::host::{Call, Called};
 use caps_model::messages::{AskOutcome, Outcome};
 use caps_model::{Author, Commit, CommitId, Name, ObjectId, Position, Record, Value};
-use caps_certs_gen::Identity;
+use caps_overlay::Identity;
 use caps_overlay::{Failure, Retry};
 use tokio::time::Instant;
 
@@ -114,9 +114,10 @@ impl Host {
 
     /// The first step: everything that can be said without the cabinet, and the work that is too heavy for module code.
     async fn prepare<'c>(&self, call: &'c Call, principal: &Principal) -> Result<Result<Cow<'c, Call>, Refusal>, Failure> {
-        let method = self.catalogue.method(call.module.as_str(), call.method.as_str()).ok_or_else(|| {
-            Failure::new(codes::NO_SUCH_METHOD, format!("no module here has the method {}.{}", call.module, call.method))
-        })?;
+        let method = self
+            .catalogue
+            .method(call.module.as_str(), call.method.as_str())
+            .ok_or_else(|| Failure::new(codes::NO_SUCH_METHOD, format!("no module here has the method {}.{}", call.module, call.method)))?;
         if let Err(refusal) = admit(principal, method).and_then(|()| check_arguments(method, &call.arguments)) {
             return Ok(Err(refusal));
         }

@@ -8,7 +8,7 @@ use caps_model::messages::Objects;
 use caps_model::messages::cabinet::Committed;
 use caps_model::messages::host::{LoggedIn, Login, Session};
 use caps_model::{Author, Change, Commit, CommitId, Name, Object, ObjectId, Position, Query, Read, Record, Value};
-use caps_certs_gen::Identity;
+use caps_overlay::Identity;
 use caps_overlay::{Failure, Retry};
 
 use super::call::{owned_by, sealed, without_owner};
@@ -70,7 +70,9 @@ impl Host {
             ..self.people_commit(login.commit, user.id, peer, now)
         };
         match self.cabinet.commit(commit, ask).await.map_err(failures::of_commit)? {
-            Committed::Accepted { position, repeated: false, .. } => Ok(LoggedIn { session: Session(secret), user: user.id, expires, position }),
+            Committed::Accepted { position, repeated: false, .. } => {
+                Ok(LoggedIn { session: Session(secret), user: user.id, expires, position })
+            }
             Committed::Accepted { position, result, repeated: true } => {
                 let earlier = without_owner(&principal, result).and_then(|result| result.get("session")?.first()?.as_reference());
                 let taken = || Failure::new(codes::COMMIT_ID_TAKEN, "another commit has this id: choose a new one");
@@ -92,10 +94,7 @@ impl Host {
         let id = CommitId::new(u64::try_from(now / 1_000).unwrap_or(0), self.environment.rng.next_u128());
         let principal = Principal { who: Who::User(user.id), ..Principal::node("") };
         let commit = Commit {
-            reads: vec![
-                Read::Object { object: user.id, version: user.version },
-                Read::Object { object: session, version: found.version },
-            ],
+            reads: vec![Read::Object { object: user.id, version: user.version }, Read::Object { object: session, version: found.version }],
             changes: vec![Change::Update { object: session, attributes: secret_attributes(&secret, expires) }],
             result: owned_by(&principal, Record::new()),
             ..self.people_commit(id, user.id, peer, now)
@@ -130,11 +129,8 @@ impl Host {
 }
 
 fn secret_attributes(secret: &[u8; 32], expires: i64) -> Record {
-    [
-        (Name::fixed("token_hash"), vec![Value::Bytes(hash_of(secret).to_vec())]),
-        (Name::fixed("expires"), vec![Value::Timestamp(expires)]),
-    ]
-    .into()
+    [(Name::fixed("token_hash"), vec![Value::Bytes(hash_of(secret).to_vec())]), (Name::fixed("expires"), vec![Value::Timestamp(expires)])]
+        .into()
 }
 
 fn refused() -> Failure {

@@ -4,8 +4,8 @@ use caps_model::messages::host::As;
 use caps_model::messages::{AskOutcome, Get, Got, HISTORY_MAX, History, Objects, Outcome, Timeline};
 use caps_model::query::LIMIT_MAX;
 use caps_model::{Object, ObjectId, Position, Query};
-use caps_certs_gen::Identity;
 use caps_overlay::Failure;
+use caps_overlay::Identity;
 
 use super::call::without_owner;
 use super::{Host, busy};

@@ -16,7 +16,7 @@ use std::time::Duration;
 use caps_model::messages::host::As;
 use caps_model::messages::{From as StartAt, ObjectChange, Subscribe, Update};
 use caps_model::{ObjectId, Position, Query};
-use caps_certs_gen::Identity;
+use caps_overlay::Identity;
 use caps_overlay::{Failure, Retry};
 use futures_util::future::BoxFuture;
 use tokio::time::Instant;
@@ -41,13 +41,7 @@ pub struct ListenerGone;
 impl Host {
     /// Tells `listener` what the subscription sees, until the listener is gone (`Ok`), the session is over, or layer 1 cannot be reached for
     /// long.
-    pub async fn subscribe(
-        &self,
-        message: As<Subscribe>,
-        peer: &Identity,
-        ask: Ask,
-        listener: &mut dyn Listener,
-    ) -> Result<(), Failure> {
+    pub async fn subscribe(&self, message: As<Subscribe>, peer: &Identity, ask: Ask, listener: &mut dyn Listener) -> Result<(), Failure> {
         let _counted = Counted::new(&self.counts).ok_or_else(busy)?;
         let As { session, message: Subscribe { query, from } } = message;
         let query = self.admitted(query)?;

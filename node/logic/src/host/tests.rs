@@ -148,7 +148,10 @@ fn unreadable_looks_like_nonexistent_everywhere() {
         assert_eq!(refused.code, codes::NOT_FOUND);
         // And for those who may, it is all there.
         assert_eq!(host.query(as_node(Query::all(Name::fixed("note"))), &anna, now(&world)).await.unwrap().objects.len(), 2);
-        assert_eq!(host.history(as_node(History { object: note, before: None, limit: 10 }), &anna, now(&world)).await.unwrap().events.len(), 1);
+        assert_eq!(
+            host.history(as_node(History { object: note, before: None, limit: 10 }), &anna, now(&world)).await.unwrap().events.len(),
+            1
+        );
         let outcome = host.outcome(as_node(AskOutcome { commit: call.commit, seal: false }), &anna, now(&world)).await.unwrap();
         assert!(matches!(outcome, Outcome::Accepted { result, .. } if result.keys().eq([&Name::fixed("note")])));
     });
@@ -210,7 +213,8 @@ fn two_hosts_number_without_gaps_and_without_doubles() {
             let hosts = [world.host("one"), world.host("other")];
             let peer = world.member(&hosts[0], "gate", &["a"]).await;
             let calls = (0..CALLS).map(|number| world.ask(&hosts[usize::from(number % 2 == 0)], &peer, "notes", "take", Record::new()));
-            let mut given: Vec<i64> = join_all(calls).await.into_iter().map(|called| called.unwrap().result["number"][0].as_int().unwrap()).collect();
+            let mut given: Vec<i64> =
+                join_all(calls).await.into_iter().map(|called| called.unwrap().result["number"][0].as_int().unwrap()).collect();
             given.sort_unstable();
             assert_eq!(given, (1..=CALLS).collect::<Vec<_>>(), "seed {seed}");
             let tickets: BTreeSet<i64> = world.cabinet.all("ticket").iter().map(|ticket| ticket.int("number").unwrap()).collect();
@@ -219,11 +223,11 @@ fn two_hosts_number_without_gaps_and_without_doubles() {
             reads += world.cabinet.counts().reads.load(Ordering::Relaxed);
         });
     }
-    // 30 calls that all start at once, none knowing of the others: 29 lose the first race. Without the queue within a host each winner costs
-    // all others another conflict: 30 * 29 / 2 = 435 a seed. With it a call meets at most the one rival that the other host lets through.
+    // 30 calls start at once: the first race makes the objects hot, and from then on a call meets at most the one rival that the other host
+    // lets through. Seen: 10 conflicts and 439 reads a seed; without the queue within a host 50 and 801.
     let (conflicts, reads) = (conflicts / 20, reads / 20);
-    assert!(conflicts < 120, "{conflicts} conflicts for {CALLS} calls");
-    assert!(reads < 1_200, "{reads} reads for {CALLS} calls");
+    assert!(conflicts < 25, "{conflicts} conflicts for {CALLS} calls");
+    assert!(reads < 600, "{reads} reads for {CALLS} calls");
 }
 
 #[test]
@@ -312,6 +316,7 @@ fn lost_rights_count_at_once_also_for_a_host_that_remembers() {
         let world = world(8);
         let host = world.host("host");
         host.start();
+        world.member(&host, "bo", &["b"]).await;
         let anna = world.member(&host, "anna", &["a"]).await;
         let note = write(&world, &host, &anna, "first", "a").await;
         settle().await;
@@ -495,6 +500,7 @@ fn a_resumed_subscription_whose_reader_changed_says_so() {
         let world = world(12);
         let host = world.host("host");
         host.start();
+        world.member(&host, "bo", &["b"]).await;
         let anna = world.member(&host, "anna", &["a"]).await;
         let first = write(&world, &host, &anna, "one", "a").await;
         let start = world.cabinet.position();

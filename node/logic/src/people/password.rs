@@ -1,7 +1,7 @@
 //! Passwords: argon2id, always on a worker.
 
-use argon2::password_hash::{PasswordHash, PasswordHasher, PasswordVerifier, SaltString};
 use argon2::Argon2;
+use argon2::password_hash::{PasswordHash, PasswordHasher, PasswordVerifier, SaltString};
 
 /// The PHC string of a password. Takes 20 ms and 19 MiB (argon2id, 2 passes, 1 lane: OWASP's parameters, and the crate's defaults).
 ///

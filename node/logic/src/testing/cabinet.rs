@@ -5,7 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use caps_model::messages::cabinet::{Committed, ReplicaRole, ReplicaStatus};
-use caps_model::messages::{AskOutcome, Event, From as StartAt, Get, Got, History, ObjectChange, Objects, Outcome, Subscribe, Timeline, Update};
+use caps_model::messages::{
+    AskOutcome, Event, From as StartAt, Get, Got, History, ObjectChange, Objects, Outcome, Subscribe, Timeline, Update,
+};
 use caps_model::{Commit, CommitId, Object, ObjectId, Position, Query, Read};
 use caps_overlay::Rng;
 use futures_util::FutureExt;

@@ -78,7 +78,8 @@ impl Draft {
             (Some(_), true) => Some(Change::Delete { object }),
             (Some(before), false) => {
                 let changed = self.changed_since(Some(before));
-                let attributes: Record = changed.into_iter().map(|name| (name.clone(), self.object.values(name.as_str()).to_vec())).collect();
+                let attributes: Record =
+                    changed.into_iter().map(|name| (name.clone(), self.object.values(name.as_str()).to_vec())).collect();
                 (!attributes.is_empty()).then_some(Change::Update { object, attributes })
             }
         }

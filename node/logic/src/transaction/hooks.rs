@@ -76,11 +76,7 @@ fn compute(tx: &mut Transaction<'_>, id: ObjectId) -> Result<(), Halt> {
     Ok(())
 }
 
-fn as_if_called(
-    tx: &mut Transaction<'_>,
-    module: usize,
-    act: impl FnOnce(&mut Transaction<'_>) -> Result<(), Halt>,
-) -> Result<(), Halt> {
+fn as_if_called(tx: &mut Transaction<'_>, module: usize, act: impl FnOnce(&mut Transaction<'_>) -> Result<(), Halt>) -> Result<(), Halt> {
     let caller = tx.enter(module);
     let acting = std::mem::replace(&mut tx.acting, Acting::Principal);
     let outcome = act(tx);

@@ -22,7 +22,8 @@ pub(super) fn mirror(tx: &mut Transaction<'_>) -> Result<(), Halt> {
             let had = before.as_deref().map(|before| references(before, attribute)).unwrap_or_default();
             let has = if after.deleted { BTreeSet::new() } else { references(&after, attribute) };
             for (object, holds) in had.symmetric_difference(&has).map(|id| (*id, has.contains(id))) {
-                let outcome = if holds { attach(tx, object, other, &after, attribute) } else { detach(tx, object, &other.attribute, after.id) };
+                let outcome =
+                    if holds { attach(tx, object, other, &after, attribute) } else { detach(tx, object, &other.attribute, after.id) };
                 // The other ends are fetched together: a wish is not the end of the round.
                 match outcome {
                     Err(Halt::Read) => missing = Err(Halt::Read),

@@ -16,7 +16,10 @@ impl Module for Library {
     fn schema(&self) -> Schema {
         let transitions = [("new", "lent"), ("lent", "back")].map(|(a, b)| (a.to_owned(), b.to_owned())).to_vec();
         let book = vec![
-            Attribute::one("isbn", ValueKind::Text, "").with(Constraint::Unique).with(Constraint::Unchangeable).with(Constraint::Size { min: 1, max: 5 }),
+            Attribute::one("isbn", ValueKind::Text, "")
+                .with(Constraint::Unique)
+                .with(Constraint::Unchangeable)
+                .with(Constraint::Size { min: 1, max: 5 }),
             Attribute::optional("pages", ValueKind::Int, "").with(Constraint::Range { from: Value::Int(1), to: Value::Int(9) }),
             Attribute::optional("colour", ValueKind::Text, "").with(Constraint::Selection(vec![Value::text("red"), Value::text("blue")])),
             Attribute::optional("state", ValueKind::Text, "").with(Constraint::Transitions(transitions)),
@@ -57,7 +60,9 @@ impl Module for Library {
 
     fn attribute_hook(&self, event: &AttributeEvent, _: &mut Transaction<'_>) -> Result<(), Halt> {
         match event.after.text("colour") {
-            Some("blue") if event.attribute == "pages" => Err(Refusal::new("blue", "blue books keep their pages").at(&event.attribute).into()),
+            Some("blue") if event.attribute == "pages" => {
+                Err(Refusal::new("blue", "blue books keep their pages").at(&event.attribute).into())
+            }
             _ => Ok(()),
         }
     }
@@ -277,7 +282,7 @@ fn as_module_is_another_principal_and_no_superuser() {
     assert_eq!(attribute_of(&made, OF_MODULE, "pages"), Some(&[Value::Int(4)][..]));
     // The authority ends with the closure, also after an error.
     let after = bench.run(|tx| {
-        let _ = tx.as_module("test", |_| Err::<(), _>(Halt::Refused(Refusal::new("no", "no"))));
+        assert!(tx.as_module("test", |_| Err::<(), _>(Halt::Refused(Refusal::new("no", "no")))).is_err());
         tx.get(OF_MODULE)
     });
     assert_eq!(after.unwrap().0, None);
@@ -375,7 +380,7 @@ fn hooks_refuse_and_add_and_computed_attributes_follow() {
 fn code_that_swallows_an_error_commits_nothing() {
     let bench = Bench::new();
     let swallowed = bench.refusal(|tx| {
-        let _ = tx.set(LOCKED, "pages", vec![]);
+        drop(tx.set(LOCKED, "pages", vec![]));
         tx.set(BOOK, "pages", vec![Value::Int(4)])
     });
     assert_eq!(swallowed.0, refusals::NOT_ALLOWED);
@@ -384,7 +389,8 @@ fn code_that_swallows_an_error_commits_nothing() {
 #[test]
 fn modules_that_break_the_rules_are_at_fault() {
     let bench = Bench::new();
-    let faults: [fn(&mut Transaction<'_>) -> Result<(), Halt>; 5] = [
+    type Code = fn(&mut Transaction<'_>) -> Result<(), Halt>;
+    let faults: [Code; 5] = [
         |tx| tx.set(BOOK, "double", vec![Value::Int(1)]),
         |tx| tx.set(BOOK, "no_such", vec![]),
         |tx| tx.create("group", Record::new()).map(drop),

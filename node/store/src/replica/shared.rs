@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use caps_model::messages::cabinet::{ReplicaRole, ReplicaStatus};
 use caps_model::{DecodeError, Name, Position};
@@ -38,8 +38,8 @@ pub(crate) struct Shared {
     pub(crate) asks: mpsc::Sender<Ask>,
     pub(crate) reads: mpsc::Sender<oneshot::Sender<u64>>,
     pub(crate) stop: mpsc::Sender<Instant>,
-    /// The way to the other voters, once there is one.
-    pub(crate) peers: OnceLock<Arc<dyn Peers>>,
+    /// The way to the other voters, while the driver runs. The overlay holds the services, which hold this: whoever sets it takes it away.
+    peers: Mutex<Option<Arc<dyn Peers>>>,
     cabinet: Mutex<AnyCabinet>,
     journal: JournalReader,
     watchers: Mutex<Watched>,
@@ -117,7 +117,7 @@ impl Shared {
             asks: parts.asks,
             reads: parts.reads,
             stop: parts.stop,
-            peers: OnceLock::new(),
+            peers: Mutex::new(None),
             cabinet: Mutex::new(parts.cabinet),
             journal: parts.journal,
             watchers: Mutex::new(Watched { watchers: parts.watchers, wake: BTreeMap::new() }),
@@ -150,6 +150,15 @@ impl Shared {
         let failure = failure::broken(&error);
         self.stop(Stopped::State(Arc::new(error)));
         failure
+    }
+
+    /// The way to the other voters; `None` before the driver starts and after it has ended.
+    pub(crate) fn peers(&self) -> Option<Arc<dyn Peers>> {
+        unpoisoned(&self.peers).clone()
+    }
+
+    pub(crate) fn set_peers(&self, peers: Option<Arc<dyn Peers>>) {
+        *unpoisoned(&self.peers) = peers;
     }
 
     /// How this replica stands, to be read and to be waited on.

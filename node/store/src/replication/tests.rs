@@ -2,6 +2,7 @@
 //!
 //! `CAPS_SEEDS=1000` tries more of them. A failing seed is replayed with `CAPS_SEED=<seed> cargo test -p caps-store replication -- --nocapture`.
 
+mod hostile;
 mod world;
 
 use world::{Bug, Violation, World};
@@ -18,7 +19,7 @@ fn nothing_acknowledged_is_lost_and_nothing_happens_twice() {
             let seed = seed.parse().expect("CAPS_SEED is a number");
             seed..seed + 1
         }
-        Err(_) => 0..std::env::var("CAPS_SEEDS").map_or(100, |seeds| seeds.parse().expect("CAPS_SEEDS is a number")),
+        Err(_) => 0..std::env::var("CAPS_SEEDS").map_or(60, |seeds| seeds.parse().expect("CAPS_SEEDS is a number")),
     };
     if let Some((seed, violation)) = first_violation(seeds, Bug::None) {
         panic!("{violation}; replay with CAPS_SEED={seed} cargo test -p caps-store nothing_acknowledged_is_lost -- --nocapture");

@@ -79,7 +79,7 @@ impl Service for CabinetService {
         if call.method == cabinet::STATUS {
             return Answer::Ready(encode(&self.shared.status()));
         }
-        if self.shared.is_draining() || self.shared.peers.get().is_none() {
+        if self.shared.is_draining() || self.shared.peers().is_none() {
             return Answer::failed(failure::stopped());
         }
         match call.method {

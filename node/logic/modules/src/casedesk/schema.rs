@@ -38,37 +38,49 @@ pub(super) fn schema() -> Schema {
 }
 
 fn customer() -> Entity {
-    entity("customer", "Somebody who writes.", vec![
-        text("name", "The name, as the first mail had it.", NAME_BYTES_MAX),
-        text("address", "The mail address, in lower case.", ADDRESS_BYTES_MAX).with(Constraint::Unique),
-        references("cases", "case", CASES_OF_ONE_MAX, "The customer's cases."),
-    ])
+    entity(
+        "customer",
+        "Somebody who writes.",
+        vec![
+            text("name", "The name, as the first mail had it.", NAME_BYTES_MAX),
+            text("address", "The mail address, in lower case.", ADDRESS_BYTES_MAX).with(Constraint::Unique),
+            references("cases", "case", CASES_OF_ONE_MAX, "The customer's cases."),
+        ],
+    )
 }
 
 fn agent() -> Entity {
-    entity("agent", "Somebody who answers.", vec![
-        text("name", "The name.", NAME_BYTES_MAX),
-        optional(reference("user", "user", "The user that the agent is.")),
-        references("cases", "case", CASES_OF_ONE_MAX, "The cases that the agent deals with."),
-    ])
+    entity(
+        "agent",
+        "Somebody who answers.",
+        vec![
+            text("name", "The name.", NAME_BYTES_MAX),
+            optional(reference("user", "user", "The user that the agent is.")),
+            references("cases", "case", CASES_OF_ONE_MAX, "The cases that the agent deals with."),
+        ],
+    )
 }
 
 fn case() -> Entity {
     let number = Attribute::one("number", ValueKind::Int, "The number for people, from 1 without gaps.");
     let status = Attribute::one("status", ValueKind::Text, "new, open (the desk's turn), pending (the customer's turn) or closed.");
-    entity("case", "Something that a customer wants.", vec![
-        number.with(Constraint::Unique).with(Constraint::Unchangeable),
-        text("subject", "The subject of the first mail.", SUBJECT_BYTES_MAX),
-        status.with(Constraint::Selection(STATUSES.map(Value::text).to_vec())).with(transitions()),
-        priority(Arity::ONE),
-        Attribute::optional("due_at", ValueKind::Timestamp, "When it is to be dealt with, by priority.").computed(),
-        Attribute::one("opened_at", ValueKind::Timestamp, "When it was opened.").with(Constraint::Unchangeable),
-        Attribute::optional("closed_at", ValueKind::Timestamp, "When it was closed, if it is."),
-        Attribute::optional("close_reason", ValueKind::Text, "Why it was closed, if it is.").with(size(NAME_BYTES_MAX)),
-        reference("customer", "customer", "Whose it is."),
-        optional(reference("agent", "agent", "Who deals with it.")),
-        references("messages", "message", MESSAGES_OF_CASE_MAX, "Its messages."),
-    ])
+    entity(
+        "case",
+        "Something that a customer wants.",
+        vec![
+            number.with(Constraint::Unique).with(Constraint::Unchangeable),
+            text("subject", "The subject of the first mail.", SUBJECT_BYTES_MAX),
+            status.with(Constraint::Selection(STATUSES.map(Value::text).to_vec())).with(transitions()),
+            priority(Arity::ONE),
+            Attribute::optional("due_at", ValueKind::Timestamp, "When it is to be dealt with, by priority.").computed(),
+            Attribute::one("opened_at", ValueKind::Timestamp, "When it was opened.").with(Constraint::Unchangeable),
+            Attribute::optional("closed_at", ValueKind::Timestamp, "When it was closed, if it is."),
+            Attribute::optional("close_reason", ValueKind::Text, "Why it was closed, if it is.").with(size(NAME_BYTES_MAX)),
+            reference("customer", "customer", "Whose it is."),
+            optional(reference("agent", "agent", "Who deals with it.")),
+            references("messages", "message", MESSAGES_OF_CASE_MAX, "Its messages."),
+        ],
+    )
 }
 
 fn message() -> Entity {
@@ -86,10 +98,14 @@ fn message() -> Entity {
 }
 
 fn counter() -> Entity {
-    entity("counter", "What numbers cases; the module's own.", vec![
-        text("name", "What it counts.", NAME_BYTES_MAX).with(Constraint::Unique).with(Constraint::Unchangeable),
-        Attribute::one("value", ValueKind::Int, "The last number given."),
-    ])
+    entity(
+        "counter",
+        "What numbers cases; the module's own.",
+        vec![
+            text("name", "What it counts.", NAME_BYTES_MAX).with(Constraint::Unique).with(Constraint::Unchangeable),
+            Attribute::one("value", ValueKind::Int, "The last number given."),
+        ],
+    )
 }
 
 fn methods() -> Vec<Method> {
@@ -122,7 +138,13 @@ fn methods() -> Vec<Method> {
         method("add_agent", "Adds an agent.", vec![text("name", "The name.", NAME_BYTES_MAX), user], vec![agent()], &[DESK]),
         method("assign", "Gives a case to an agent.", vec![the_case(), agent()], case_only(), &[DESK]),
         method("set_priority", "Says how urgent a case is.", vec![the_case(), priority(Arity::ONE)], case_only(), &[DESK]),
-        method("reply", "Answers the customer by mail.", vec![the_case(), body], vec![reference("message", "message", "The mail.")], &[DESK]),
+        method(
+            "reply",
+            "Answers the customer by mail.",
+            vec![the_case(), body],
+            vec![reference("message", "message", "The mail.")],
+            &[DESK],
+        ),
         method("close", "Closes a case.", vec![the_case(), reason], case_only(), &[DESK]),
         method("reopen", "Opens a closed case again.", case_only(), case_only(), &[DESK]),
     ]
@@ -135,7 +157,8 @@ fn content() -> Vec<Attribute> {
     let named = |name, summary| Attribute::list(name, ValueKind::Text, ATTACHMENTS_MAX, summary).with(size(MESSAGE_ID_BYTES_MAX));
     vec![
         Attribute::list("in_reply_to", ValueKind::Text, REFERENCES_MAX, "Message-IDs that it answers.").with(size(MESSAGE_ID_BYTES_MAX)),
-        Attribute::list("references", ValueKind::Text, REFERENCES_MAX, "Message-IDs of the thread, the latest last.").with(size(MESSAGE_ID_BYTES_MAX)),
+        Attribute::list("references", ValueKind::Text, REFERENCES_MAX, "Message-IDs of the thread, the latest last.")
+            .with(size(MESSAGE_ID_BYTES_MAX)),
         addresses("to", "To whom it went."),
         addresses("cc", "To whom copies went."),
         Attribute::optional("subject", ValueKind::Text, "The subject.").with(size(SUBJECT_BYTES_MAX)),

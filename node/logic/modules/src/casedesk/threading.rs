@@ -42,7 +42,7 @@ impl Thread<'_> {
         let siblings = tx.query(&messages(Filter::Or(answering(&ancestors))));
         let (known, replies, siblings) = (known?, replies?, siblings?);
         let named = |id: &&str| known.iter().find(|message| message.text("message_id") == Some(*id));
-        let parent = ancestors.iter().find_map(|id| named(id));
+        let parent = ancestors.iter().find_map(named);
         let related = parent.or_else(|| replies.first()).or_else(|| siblings.first());
         Ok(related.and_then(|message| message.reference("case")))
     }

@@ -16,18 +16,14 @@ use crate::storage::DiskStorage;
 #[tokio::test]
 async fn a_host_commits_and_watches_while_the_leader_is_killed_and_comes_back() {
     let mut site = Site::start().await;
-    eprintln!("leader {}", site.leader().await);
     let host = site.host().await;
-    eprintln!("host");
     let mut watched = Watched::start(&host, site.identity("store-1"), From::Present).await;
-    eprintln!("watched");
     for id in 1..=10 {
-        eprintln!("c {id}");
         commit_at(&host, To::Layer(Layer::Cabinet), id).await;
     }
     let dead = site.leader().await;
     let survivor = VOTERS.into_iter().find(|voter| *voter != dead).unwrap();
-    eprintln!("kill");site.kill(dead).await;eprintln!("killed {dead}");
+    site.kill(dead).await;
     for id in 11..=20 {
         // A survivor may have to wait for the election: the call says how long it may take.
         commit_at(&host, To::Node(&site.identity(&name(survivor))), id).await;
@@ -35,12 +31,11 @@ async fn a_host_commits_and_watches_while_the_leader_is_killed_and_comes_back() 
     if dead == 1 {
         watched = watched.resume(&host, site.identity(&name(survivor))).await;
     }
-    eprintln!("open");site.open(dead).await;eprintln!("opened {dead}");
+    site.open(dead).await;
     for id in 21..=30 {
         commit_at(&host, To::Layer(Layer::Cabinet), id).await;
     }
-    eprintln!("equal");for (v,(st,o)) in &site.running { eprintln!("{v} {:?} refused {} stopped {}", st.status(), st.refused_messages(), st.shared.has_stopped()); }
-    site.assert_equal(Position(30)).await;eprintln!("equal done");
+    site.assert_equal(Position(30)).await;
     watched.until(30).await;
     assert_eq!(watched.seen, (1..=30).map(ObjectId).collect::<Vec<_>>());
 }
@@ -197,18 +192,18 @@ impl WallClock for Fixed {
 
 /// A killed node's port is free once its socket is dropped, which may take a moment.
 async fn bound(bind: SocketAddr) -> Environment {
-    loop {
+    for _ in 0..500 {
         match Environment::real(bind) {
-            Ok(environment) => return environment,
             Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => sleep(Duration::from_millis(10)).await,
-            Err(error) => panic!("{error}"),
+            environment => return environment.unwrap(),
         }
     }
+    panic!("the killed node holds on to its socket");
 }
 
 /// Asks until it is acknowledged, as a host does: the id makes that safe.
 async fn commit_at(host: &Overlay, to: To<'_>, id: u128) {
-    let method = MethodId { service: cabinet::SERVICE, method: cabinet::COMMIT };
+    let method = MethodId { service: cabinet::SERVICE, method: COMMIT };
     for _ in 0..50 {
         let options = CallOptions { deadline: Duration::from_secs(5), ..CallOptions::default() };
         match host.call(to, method, bytes(&commit_of(id)), options).await {
@@ -217,7 +212,7 @@ async fn commit_at(host: &Overlay, to: To<'_>, id: u128) {
                 assert!(matches!(committed, Committed::Accepted { .. }), "{committed:?}");
                 return;
             }
-            Err(error) => { eprintln!("{id}: {error}"); sleep(Duration::from_millis(100)).await }
+            Err(_) => sleep(Duration::from_millis(100)).await,
         }
     }
     panic!("commit {id} was never acknowledged");

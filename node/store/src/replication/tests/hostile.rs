@@ -1,0 +1,205 @@
+//! Messages that no honest voter sends, and the faults of the library that our checks keep away.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use caps_model::Name;
+use caps_overlay::Rng;
+use raft::eraftpb::{Entry, Message, MessageType};
+
+use crate::journal::{self, HardState, JournalWriter, Opened, Record};
+use crate::replication::{Consensus, HandleError, Refusal, Role, Timing};
+use crate::storage::MemoryStorage;
+
+/// Replica 1 of three, with its disk.
+struct Core {
+    consensus: Consensus,
+    writer: JournalWriter,
+}
+
+impl Core {
+    fn new(seed: u64) -> Self {
+        Self::over(seed, Vec::new(), 0)
+    }
+
+    /// On a journal that holds `records`, with a state that has applied up to `applied`.
+    fn over(seed: u64, records: Vec<Record>, applied: u64) -> Self {
+        let storage = Arc::new(MemoryStorage::new());
+        let Opened { mut writer, reader, .. } = journal::open(storage, journal::Options::new(Name::fixed("main"))).unwrap();
+        writer.append(reader.stage(records)).unwrap();
+        writer.sync().unwrap();
+        let rng = Rng::seeded(seed);
+        let draw = Box::new(move |below| rng.below(below));
+        let consensus = Consensus::new(1, vec![1, 2, 3], Timing::default(), reader, applied, draw).unwrap();
+        Self { consensus, writer }
+    }
+
+    /// Does what consensus asks for; what it wants to say.
+    fn work(&mut self) -> Vec<Message> {
+        let mut said = Vec::new();
+        while let Some(output) = self.consensus.poll().unwrap() {
+            said.extend(output.messages);
+            if let Some(write) = output.write {
+                self.writer.append(write.batch).unwrap();
+                self.writer.sync().unwrap();
+                self.consensus.handle_persisted(write.number);
+            }
+            if let Some(last) = output.committed.last() {
+                self.consensus.handle_applied(last.index);
+            }
+        }
+        said
+    }
+
+    /// Makes it the leader, with the vote of replica 2; the term that it leads.
+    fn lead(&mut self) -> u64 {
+        for _ in 0..100 {
+            self.consensus.handle_tick();
+            let mut said = self.work();
+            while let Some(asked) = said.pop() {
+                let kind = match asked.get_msg_type() {
+                    MessageType::MsgRequestPreVote => MessageType::MsgRequestPreVoteResponse,
+                    MessageType::MsgRequestVote => MessageType::MsgRequestVoteResponse,
+                    _ => continue,
+                };
+                self.consensus.handle_message(Message { term: asked.term, ..from_two(kind) }).unwrap();
+                said.extend(self.work());
+            }
+            if self.consensus.standing().role == Role::Leader {
+                return self.consensus.standing().term;
+            }
+        }
+        panic!("it never led");
+    }
+}
+
+#[test]
+fn no_message_makes_a_replica_panic() {
+    const KINDS: [MessageType; 19] = [
+        MessageType::MsgHup,
+        MessageType::MsgBeat,
+        MessageType::MsgPropose,
+        MessageType::MsgAppend,
+        MessageType::MsgAppendResponse,
+        MessageType::MsgRequestVote,
+        MessageType::MsgRequestVoteResponse,
+        MessageType::MsgSnapshot,
+        MessageType::MsgHeartbeat,
+        MessageType::MsgHeartbeatResponse,
+        MessageType::MsgUnreachable,
+        MessageType::MsgSnapStatus,
+        MessageType::MsgCheckQuorum,
+        MessageType::MsgTransferLeader,
+        MessageType::MsgTimeoutNow,
+        MessageType::MsgReadIndex,
+        MessageType::MsgReadIndexResp,
+        MessageType::MsgRequestPreVote,
+        MessageType::MsgRequestPreVoteResponse,
+    ];
+    for seed in 0..150 {
+        let rng = Rng::seeded(seed);
+        let mut core = Core::new(seed);
+        if seed % 3 == 0 {
+            core.lead();
+        }
+        // Small numbers meet what is there; a few are as large as they get.
+        let number = |most: u64| match rng.below(20) {
+            0 => u64::MAX,
+            1 => u64::MAX - rng.below(3),
+            _ => rng.below(most),
+        };
+        for _ in 0..300 {
+            let index = number(6);
+            let entries: Vec<Entry> = (0..rng.below(4))
+                .map(|step| Entry {
+                    index: index.wrapping_add(1 + step + rng.below(8) / 7),
+                    term: number(5),
+                    data: Bytes::from_static(b"x"),
+                    ..Entry::default()
+                })
+                .collect();
+            let mut message = Message {
+                from: number(4),
+                to: 1 + rng.below(20) / 19,
+                term: number(6),
+                log_term: number(5),
+                index,
+                commit: number(6),
+                commit_term: number(5),
+                reject: rng.below(2) == 0,
+                reject_hint: number(6),
+                request_snapshot: rng.below(20) / 19,
+                ..Message::default()
+            };
+            message.set_msg_type(KINDS[usize::try_from(rng.below(19)).unwrap()]);
+            message.set_entries(entries.into());
+            match core.consensus.handle_message(message) {
+                Ok(()) | Err(HandleError::Refused(_)) => {}
+                // It stops, loudly: that is right, too.
+                Err(HandleError::Lost(_)) => break,
+            }
+            core.consensus.handle_tick();
+            core.work();
+        }
+    }
+}
+
+#[test]
+fn a_state_ahead_of_the_durable_commit_index_opens() {
+    // raft-rs #543: the commit index is written lazily, what was applied was committed.
+    let entries = (1..=3).map(|index| Record::Entry(entry(index)));
+    let records = std::iter::once(Record::HardState(HardState { term: 1, vote: 1, commit: 1 })).chain(entries).collect();
+    let core = Core::over(1, records, 3);
+    assert_eq!(core.consensus.committed_index(), 3);
+}
+
+#[test]
+fn a_term_behind_the_last_entry_is_caught_up_without_a_vote() {
+    let records = vec![Record::Entry(journal::Entry { term: 4, ..entry(1) })];
+    let core = Core::over(1, records, 0);
+    assert_eq!(core.consensus.standing().term, 4);
+}
+
+#[test]
+fn a_delayed_rejection_does_not_move_the_leader_back() {
+    // raft-rs #557: the next index must stay above the matched one.
+    let mut core = Core::new(1);
+    let term = core.lead();
+    for _ in 0..5 {
+        core.consensus.propose(Bytes::from_static(b"x")).unwrap();
+    }
+    core.work();
+    // Entry 1 is the leader's own empty one, 2 to 6 are proposals.
+    core.consensus.handle_message(Message { term, index: 6, ..from_two(MessageType::MsgAppendResponse) }).unwrap();
+    core.work();
+    let rejection = Message { term, index: 5, reject: true, reject_hint: 2, log_term: 1, ..from_two(MessageType::MsgAppendResponse) };
+    let refused = core.consensus.handle_message(rejection).unwrap_err();
+    assert!(matches!(refused, HandleError::Refused(Refusal::Stale)));
+    assert!(core.work().iter().all(|message| message.to != 2 || message.index >= 6));
+}
+
+#[test]
+fn a_replica_that_lost_what_it_acknowledged_stops() {
+    let mut core = Core::new(1);
+    let heartbeat = Message { term: 3, commit: 9, ..from_two(MessageType::MsgHeartbeat) };
+    assert!(matches!(core.consensus.handle_message(heartbeat), Err(HandleError::Lost(lost)) if lost.acknowledged == 9));
+}
+
+#[test]
+fn another_voters_name_and_a_strangers_are_refused() {
+    let mut core = Core::new(1);
+    for from in [0, 1, 4] {
+        let message = Message { from, term: 1, ..from_two(MessageType::MsgHeartbeat) };
+        assert!(matches!(core.consensus.handle_message(message), Err(HandleError::Refused(Refusal::Sender(who))) if who == from));
+    }
+}
+
+fn entry(index: u64) -> journal::Entry {
+    journal::Entry { index, term: 1, kind: journal::EntryKind::Normal, payload: Bytes::new() }
+}
+
+fn from_two(kind: MessageType) -> Message {
+    let mut message = Message { from: 2, to: 1, ..Message::default() };
+    message.set_msg_type(kind);
+    message
+}
