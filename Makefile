@@ -27,8 +27,9 @@ tools:           ## install what the tests need and this machine lacks
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then apt-get update -qq && apt-get install -y -qq --no-install-recommends $$missing; \
 	else echo "the tests need these Debian packages:$$missing"; exit 1; fi
 
-bench:           ## measure the overlay beside raw quinn and tonic, in one run
+bench:           ## measure the overlay beside raw quinn and tonic, in one run, and the step into layer 3
 	$(CARGO) run --release --locked -p caps-overlay-bench
+	$(CARGO) bench --locked -p caps-logic --features testing --bench module_call
 
 fix:             ## format, and mend what lints can mend
 	$(CARGO) fmt --all

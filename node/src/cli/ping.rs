@@ -54,14 +54,14 @@ impl Ping {
                 let line = json!({
                     "node": self.node, "identity": target.identity.uri(), "address": pong.remote_address.to_string(), "path": pong.path.to_string(),
                     "round_trip_us": micros_of(pong.round_trip), "rtt_us": micros_of(pong.rtt),
-                    "tls": {"version": pong.tls.version, "cipher_suite": pong.tls.cipher_suite, "key_exchange": pong.tls.key_exchange},
+                    "tls": {"version": pong.tls.version, "offered_cipher_suite": pong.tls.cipher_suite, "offered_key_exchange": pong.tls.key_exchange},
                     "certificate_expires": crate::output::moment(pong.certificate_expires.saturating_mul(1_000_000)),
                 });
                 say!("{line}");
             } else {
                 if turn == 1 {
                     say!("{} at {}, {}", target.identity, pong.remote_address, pong.path);
-                    say!("{} with {}, keys by {}", pong.tls.version, pong.tls.cipher_suite, pong.tls.key_exchange);
+                    say!("{}, offered first: {}, keys by {}", pong.tls.version, pong.tls.cipher_suite, pong.tls.key_exchange);
                     say!("its certificate is valid until {}", crate::output::moment(pong.certificate_expires.saturating_mul(1_000_000)));
                 }
                 say!("answered in {}; line's round trip {}", micros(micros_of(pong.round_trip)), micros(micros_of(pong.rtt)));

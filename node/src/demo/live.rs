@@ -16,7 +16,7 @@ use crate::{node, output};
 /// Files the mails, prints what to try, and shows nodes and cases as they change.
 pub(super) async fn show(company: &mut Company) -> anyhow::Result<()> {
     super::people::settle(company).await?;
-    say!("three sites are up; two front ends file the mail");
+    say!("three sites are up; a front end files the mail");
     let reports = Gateway::start(company, "gateway-malmo", &[company.mail()], &[])?.finish().await?;
     let filed = reports.iter().filter(|report| matches!(report, Report::Filed(_))).count();
     for report in &reports {
@@ -79,7 +79,7 @@ fn hints(company: &Company) -> String {
     let config = company.config().display();
     format!(
         "try from another terminal:\n  export CAPS_CONFIG={config}\n  alias caps={caps}\n  \
-         caps status\n  caps query case 'priority >= 3' --columns number,status,subject\n  caps watch case --as desk-kiruna\n  \
+         caps status\n  caps query case 'status = new and number <= 10' --columns number,status,subject\n  caps watch case --as desk-kiruna\n  \
          echo {password} | caps login astrid && caps query case 'status = new' --limit 5\n  \
          caps ping store-lund            (refused: a front end has no business with layer 1)\n  caps ping store-lund --as admin\n  \
          kill -9 the process of a node, look at caps status, and start it again with caps run --node NAME\n",

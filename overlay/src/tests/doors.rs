@@ -1,5 +1,5 @@
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use caps_certs_gen::{Identity, Key, Layer, LeafRequest, Validity};
@@ -17,56 +17,49 @@ async fn turned_away(world: &World, server: &Overlay, chain: Vec<CertificateDer<
     error.to_string()
 }
 
-async fn refused(request: impl FnOnce(&World) -> LeafRequest) -> String {
+/// A certificate that its authority signed, and what its holder is told.
+type Case = (&'static str, fn(&World) -> LeafRequest, &'static str);
+
+/// Every certificate that is no good, and the reason that the holder must be given.
+const CASES: [Case; 8] = [
+    ("expired", |world| request(&host(world)).validity(Validity::between(hours_ago(2), hours_ago(1))), "expired"),
+    ("not yet valid", |world| request(&host(world)).validity(Validity::starting(tomorrow(), HOUR)), "not valid yet"),
+    ("two URI SANs", |world| request(&host(world)).uris([host(world).uri(), OTHER]), "more than one URI"),
+    ("no URI SAN", |world| request(&host(world)).uris([] as [&str; 0]), "no URI"),
+    ("a URI that is no identity", |world| request(&host(world)).uris(["https://test.example/"]), "identity"),
+    ("a signing certificate as leaf", |world| request(&host(world)).is_ca(true), "authority"),
+    ("identity of another site", |_| request(&Identity::node("test.example", "kiruna", Layer::Host, "far").unwrap()), "vouches only for"),
+    ("wrong domain", |_| request(&Identity::node("other.example", "lund", Layer::Host, "alien").unwrap()), "not of the trust domain"),
+];
+
+#[tokio::test]
+async fn bad_certificates_fail_the_handshake_with_the_reason() {
     let world = World::new();
     let server = world.server("one", Vec::new()).await;
-    let (chain, key) = world.issue(&request(&world));
-    let reason = turned_away(&world, &server, chain, &key).await;
-    assert_eq!(server.refusals(), 1);
-    reason
+    for (refused_so_far, (case, make, expected)) in (1..).zip(CASES) {
+        let (chain, key) = world.issue(&make(&world));
+        let seen = turned_away(&world, &server, chain, &key).await;
+        println!("{case:<30} | handshake fails: {expected:<24} | {seen}");
+        assert!(seen.contains(expected), "{case}: {seen}");
+        assert_eq!(server.refusals(), refused_so_far, "{case}");
+    }
 }
 
-#[tokio::test]
-async fn expired_certificate_is_refused() {
-    let old = Validity::between(now() - Duration::from_secs(7200), now() - Duration::from_secs(3600));
-    let reason = refused(|world| request(&world.identity(Layer::Host, "late")).validity(old)).await;
-    assert!(reason.contains("expired"), "{reason}");
+fn host(world: &World) -> Identity {
+    world.identity(Layer::Host, "host")
 }
 
-#[tokio::test]
-async fn certificate_of_tomorrow_is_refused() {
-    let soon = Validity::starting(now() + Duration::from_secs(86_400), Duration::from_secs(3600));
-    let reason = refused(|world| request(&world.identity(Layer::Host, "early")).validity(soon)).await;
-    assert!(reason.contains("not valid yet"), "{reason}");
+fn hours_ago(hours: u32) -> SystemTime {
+    now() - HOUR * hours
 }
 
-#[tokio::test]
-async fn two_uris_are_refused() {
-    let reason = refused(|world| {
-        let (one, two) = (world.identity(Layer::Host, "one"), world.identity(Layer::Cabinet, "two"));
-        request(&one).uris([one.uri(), two.uri()])
-    })
-    .await;
-    assert!(reason.contains("more than one URI"), "{reason}");
+fn tomorrow() -> SystemTime {
+    now() + HOUR * 24
 }
 
-#[tokio::test]
-async fn signing_certificate_is_refused_as_leaf() {
-    let reason = refused(|world| request(&world.identity(Layer::Host, "signer")).is_ca(true)).await;
-    assert!(reason.contains("authority"), "{reason}");
-}
+const HOUR: Duration = Duration::from_secs(3600);
 
-#[tokio::test]
-async fn identity_of_another_site_is_refused() {
-    let reason = refused(|_| request(&Identity::node("test.example", "kiruna", Layer::Host, "far").unwrap())).await;
-    assert!(reason.contains("vouches only for"), "{reason}");
-}
-
-#[tokio::test]
-async fn identity_of_another_domain_is_refused() {
-    let reason = refused(|_| request(&Identity::node("other.example", "lund", Layer::Host, "alien").unwrap())).await;
-    assert!(reason.contains("not of the trust domain"), "{reason}");
-}
+const OTHER: &str = "spiffe://test.example/site/lund/layer/1/two";
 
 #[tokio::test]
 async fn unknown_authority_is_refused() {
@@ -74,6 +67,7 @@ async fn unknown_authority_is_refused() {
     let server = world.server("one", Vec::new()).await;
     let (chain, key) = other.issue(&request(&world.identity(Layer::Host, "stranger")));
     let reason = turned_away(&world, &server, chain, &key).await;
+    println!("{:<30} | handshake fails: {:<24} | {reason}", "unknown authority", "issuer is unknown");
     assert!(reason.contains("issuer is unknown"), "{reason}");
 }
 
@@ -86,6 +80,7 @@ async fn layer_four_has_no_business_at_layer_one() {
     let error = front_end.call(To::Node(server.identity()), ECHO, Bytes::new(), CallOptions::default()).await.unwrap_err();
     let CallError::Refused { code, reason, .. } = &error else { panic!("{error}") };
     assert_eq!(CloseCode::from_number(*code), Some(CloseCode::Policy));
+    println!("{:<30} | closed, nothing read: {:<19} | {error}", "layer 4 calls layer 1", "may not call");
     assert!(reason.contains("may not call"), "{reason}");
     assert!(error.certainly_not_run());
     assert!(server.refusals() >= 1);
