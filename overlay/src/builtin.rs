@@ -65,9 +65,10 @@ impl Subscribe for DirectorySubscriber {
         let connections = self.0.clone();
         Box::pin(async move {
             let options = CallOptions { priority: Priority::Control, ..CallOptions::default() };
-            let connection = connections.connect(&to).await?;
+            let superseded = || CallError::Unreachable { peer: to.clone(), cause: "the connection was superseded".to_owned() };
+            let outgoing = connections.connect(&to).await?.begin_call().ok_or_else(superseded)?;
             let header = connections.node.header(DIRECTORY, &options, options.deadline);
-            let replies = stream::replies(&connection, header, bytes::Bytes::new(), Instant::now() + options.deadline).await?;
+            let replies = stream::replies(outgoing, header, bytes::Bytes::new(), Instant::now() + options.deadline).await?;
             Ok(replies.in_background())
         })
     }

@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::choice::{Balancer, Candidate};
-use crate::connection::Connection;
+use crate::connection::{Connection, Outgoing};
 use crate::connections::Connections;
 use crate::directory::{Directory, MemberState};
 use crate::environment::Rng;
@@ -77,8 +77,8 @@ impl Calls {
         let request = &request;
         let begin = |peer: Identity| {
             let begin = async move {
-                let connection = self.reach(&peer, request.deadline).await?;
-                stream::replies(&connection, request.header, request.body.clone(), request.deadline).await
+                let outgoing = self.begin(&peer, request.deadline).await?;
+                stream::replies(outgoing, request.header, request.body.clone(), request.deadline).await
             };
             begin.boxed()
         };
@@ -91,8 +91,8 @@ impl Calls {
         let request = &request;
         let begin = |peer: Identity| {
             let begin = async move {
-                let connection = self.reach(&peer, request.deadline).await?;
-                stream::raw(&connection, request.header, request.body.clone(), request.deadline).await
+                let outgoing = self.begin(&peer, request.deadline).await?;
+                stream::raw(outgoing, request.header, request.body.clone(), request.deadline).await
             };
             begin.boxed()
         };
@@ -129,17 +129,27 @@ impl Calls {
             .unwrap_or_else(|_| Err(CallError::Unreachable { peer: peer.clone(), cause: "not connected before the deadline".to_owned() }))
     }
 
+    /// Begins a call on the connection to `peer`. One that is superseded at just that moment is left for its successor.
+    async fn begin(&self, peer: &Identity, deadline: Instant) -> Result<Outgoing, CallError> {
+        for _ in 0..ATTEMPTS_MAX {
+            if let Some(outgoing) = self.reach(peer, deadline).await?.begin_call() {
+                return Ok(outgoing);
+            }
+        }
+        Err(CallError::Unreachable { peer: peer.clone(), cause: "one connection after the other was superseded".to_owned() })
+    }
+
     /// Sends a call to one peer, on whichever way suits the path and the size.
     async fn attempt(&self, peer: &Identity, request: &Request) -> Result<Bytes, CallError> {
-        let connection = match self.connections.current(peer) {
-            Some(connection) => connection,
-            None => self.reach(peer, request.deadline).await?,
+        let outgoing = match self.connections.begin_call(peer) {
+            Some(outgoing) => outgoing,
+            None => Box::pin(self.begin(peer, request.deadline)).await?,
         };
+        let connection = outgoing.connection();
         let (header, body, deadline) = (request.header, request.body.clone(), request.deadline);
-        if self.travel(&connection, request) == Travel::Stream {
-            return Box::pin(stream::call(&connection, header, body, deadline)).await;
+        if self.travel(connection, request) == Travel::Stream {
+            return Box::pin(stream::call(outgoing, header, body, deadline)).await;
         }
-        let _outgoing = connection.begin_call();
         connection.lane(header.priority).call(header, body, deadline).await
     }
 

@@ -133,11 +133,17 @@ impl Connection {
         self.path.lock().expect("nothing panics while it holds this lock").loss()
     }
 
-    /// Counts a call of ours for as long as the guard lives.
-    pub(crate) fn begin_call(self: &Arc<Self>) -> Outgoing {
-        self.outgoing.fetch_add(1, Ordering::AcqRel);
+    /// Counts a call of ours for as long as the guard lives; `None` when no new calls may be made on it any more.
+    ///
+    /// Counted first and asked afterwards: whoever retires the connection sees either the call or is seen.
+    pub(crate) fn begin_call(self: &Arc<Self>) -> Option<Outgoing> {
+        self.outgoing.fetch_add(1, Ordering::SeqCst);
+        let outgoing = Outgoing(self.clone());
+        if self.ending.retiring.load(Ordering::SeqCst) {
+            return None;
+        }
         self.made.fetch_add(1, Ordering::Relaxed);
-        Outgoing(self.clone())
+        Some(outgoing)
     }
 
     /// Counts a call of the peer's for as long as the guard lives, unless there are too many.
@@ -176,7 +182,7 @@ impl Connection {
 
     /// Makes no new calls on it from now on; says whether that is new.
     pub(crate) fn retire(&self) -> bool {
-        let new = !self.ending.retiring.swap(true, Ordering::AcqRel);
+        let new = !self.ending.retiring.swap(true, Ordering::SeqCst);
         self.ending.changed.notify_waiters();
         new
     }
@@ -189,7 +195,7 @@ impl Connection {
 
     /// Waits until all calls of ours are answered.
     pub(crate) async fn own_calls_answered(&self) {
-        self.wait_until(|| self.outgoing.load(Ordering::Acquire) == 0).await;
+        self.wait_until(|| self.outgoing.load(Ordering::SeqCst) == 0).await;
     }
 
     /// Waits until all calls of the peer's are answered and it makes no more.
@@ -259,6 +265,13 @@ impl fmt::Debug for Connection {
 /// A call of ours that is out.
 #[derive(Debug)]
 pub(crate) struct Outgoing(Arc<Connection>);
+
+impl Outgoing {
+    /// The connection that it goes over.
+    pub(crate) fn connection(&self) -> &Arc<Connection> {
+        &self.0
+    }
+}
 
 impl Drop for Outgoing {
     fn drop(&mut self) {

@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::close::{CloseCode, error_of_call, error_of_dial, words};
 use crate::config::Seed;
-use crate::connection::Connection;
+use crate::connection::{Connection, Outgoing};
 use crate::control::{control_stream, keep_saying};
 use crate::directory::Directory;
 use crate::failure::CallError;
@@ -78,6 +78,11 @@ impl Connections {
     pub(crate) fn follow(&self, directory: watch::Receiver<Arc<Directory>>) {
         // A node has one directory; a second one would be a mistake of ours without harm.
         drop(self.directory.set(directory));
+    }
+
+    /// Begins a call on the connection to `peer`, if there is one.
+    pub(crate) fn begin_call(&self, peer: &Identity) -> Option<Outgoing> {
+        self.current(peer)?.begin_call()
     }
 
     /// The connection for new calls to `peer`, if there is one.

@@ -25,9 +25,9 @@ use crate::service::Answer;
 pub struct Gone;
 
 /// Makes a call with one reply on a stream of its own. Dropping the future cancels it.
-pub(crate) async fn call(connection: &Arc<Connection>, header: Header, body: Bytes, deadline: Instant) -> Result<Bytes, CallError> {
+pub(crate) async fn call(outgoing: Outgoing, header: Header, body: Bytes, deadline: Instant) -> Result<Bytes, CallError> {
     let within = async {
-        let mut stream = CallerStream::open(connection, &header, body).await?;
+        let mut stream = CallerStream::open(outgoing, &header, body).await?;
         stream.finish();
         match stream.next().await? {
             Frame::Reply { body, .. } => Ok(stream.complete(body)),
@@ -40,9 +40,10 @@ pub(crate) async fn call(connection: &Arc<Connection>, header: Header, body: Byt
 }
 
 /// Makes a call with many replies. The deadline is for its beginning, not for its replies.
-pub(crate) async fn replies(connection: &Arc<Connection>, header: Header, body: Bytes, deadline: Instant) -> Result<Replies, CallError> {
+pub(crate) async fn replies(outgoing: Outgoing, header: Header, body: Bytes, deadline: Instant) -> Result<Replies, CallError> {
+    let from = outgoing.connection().peer.clone();
     let within = async {
-        let mut stream = CallerStream::open(connection, &header, body).await?;
+        let mut stream = CallerStream::open(outgoing, &header, body).await?;
         stream.finish();
         let state = match stream.next().await? {
             Frame::Accepted => RepliesState::Open(Box::new(stream)),
@@ -51,15 +52,15 @@ pub(crate) async fn replies(connection: &Arc<Connection>, header: Header, body: 
             Frame::Failed { failure, .. } => return Err(stream.complete(failure).into()),
             _ => return Err(CallError::Malformed),
         };
-        Ok(Replies { from: connection.peer.clone(), state })
+        Ok(Replies { from, state })
     };
     timeout_at(deadline, within).await.unwrap_or(Err(CallError::DeadlineExceeded))
 }
 
 /// Opens a raw stream. The deadline is for its beginning.
-pub(crate) async fn raw(connection: &Arc<Connection>, header: Header, body: Bytes, deadline: Instant) -> Result<RawStream, CallError> {
+pub(crate) async fn raw(outgoing: Outgoing, header: Header, body: Bytes, deadline: Instant) -> Result<RawStream, CallError> {
     let within = async {
-        let mut stream = CallerStream::open(connection, &header, body).await?;
+        let mut stream = CallerStream::open(outgoing, &header, body).await?;
         match stream.next().await? {
             Frame::Accepted => Ok(stream.into_raw()),
             Frame::Failed { failure, .. } => Err(stream.complete(failure).into()),
@@ -216,8 +217,8 @@ struct CallerStream {
 }
 
 impl CallerStream {
-    async fn open(connection: &Arc<Connection>, header: &Header, body: Bytes) -> Result<Self, CallError> {
-        let outgoing = connection.begin_call();
+    async fn open(outgoing: Outgoing, header: &Header, body: Bytes) -> Result<Self, CallError> {
+        let connection = outgoing.connection().clone();
         let (send, recv) = connection.quic.open_bi().await.map_err(|_| connection.error_of_call().before_sending())?;
         let ways = Some((send, recv));
         let mut stream = Self { ways, reader: FrameReader::default(), connection: connection.clone(), outgoing: Some(outgoing) };
