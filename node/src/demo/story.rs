@@ -77,7 +77,8 @@ impl Story {
         self.next("reading what became of it");
         let mut latencies = self.read().await?;
         latencies.insert("file_mail", Latency::of(self.filed.iter().map(|(_, mail)| Duration::from_micros(mail.latency_us)).collect()));
-        let write_gaps = self.kill_servers(company).await?;
+        let mut write_gaps = self.kill_servers(company).await?;
+        let host_gap = write_gaps.pop().unwrap_or_default();
         self.next("comparing the replicas");
         let replicas = company.settled().await?;
         let position = replicas.values().map(|replica| replica.position.0).max().unwrap_or(0);
@@ -105,6 +106,7 @@ impl Story {
             watch_repeats: of_cases.1 + of_messages.1,
             failed_calls: self.failed,
             write_gaps,
+            host_gap,
             latencies,
             replicas,
             cases: cases.len(),
@@ -144,7 +146,7 @@ impl Story {
         Ok(BTreeMap::from([("get", Latency::of(gets)), ("query", Latency::of(queries))]))
     }
 
-    /// Kills the leader five times and a host once while both gateways file without pause. Gives the write gap of each leader's death.
+    /// Kills the leader five times and then a host while both gateways file without pause. Gives the write gap of each death.
     async fn kill_servers(&mut self, company: &mut Company) -> anyhow::Result<Vec<Duration>> {
         let (even, odd) = mails(company)?;
         let load = ["--repeat", "0", "--interval", "10ms", "--tag"];
@@ -164,6 +166,7 @@ impl Story {
         }
         let host = "host-lund";
         self.next(&format!("kill -9 of {host}, and its restart"));
+        killed_at.push(self.now_us());
         company.kill(host).await?;
         flowing(&[&one, &other]).await?;
         sleep(PAUSE).await;

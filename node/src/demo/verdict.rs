@@ -29,6 +29,8 @@ pub(super) struct Verdict {
     pub(super) failed_calls: usize,
     /// The longest pause between two acknowledgements around each kill of a leader.
     pub(super) write_gaps: Vec<Duration>,
+    /// The same around the kill of a host: those of its front ends that wait for it find another one.
+    pub(super) host_gap: Duration,
     /// Latencies by operation.
     pub(super) latencies: BTreeMap<&'static str, Latency>,
     /// The replicas at the end.
@@ -99,6 +101,7 @@ impl Verdict {
             "watch_repeats": self.watch_repeats,
             "failed_calls": self.failed_calls,
             "write_gap_ms": {"p50": percentile(&sorted, 50).as_millis(), "max": percentile(&sorted, 100).as_millis(), "each": gaps},
+            "host_gap_ms": self.host_gap.as_millis(),
             "latency_us": self.latencies.iter().map(|(name, l)| ((*name).to_owned(), latency(l))).collect::<serde_json::Map<_, _>>(),
             "replicas": self.replicas.iter().map(|(name, r)| (name.clone(), replica(r))).collect::<serde_json::Map<_, _>>(),
             "equal_heads": self.equal_heads(),
@@ -130,6 +133,7 @@ impl Verdict {
         }
         let gaps: Vec<String> = self.write_gaps.iter().map(|gap| output::Compact(*gap).to_string()).collect();
         ask("writes paused when the leader was killed", gaps.join(", "), None);
+        ask("writes paused when a host was killed", output::Compact(self.host_gap).to_string(), None);
         for (name, latency) in &self.latencies {
             let answer = format!("p50 {}, p99 {} of {}", output::Compact(latency.p50), output::Compact(latency.p99), latency.count);
             ask(name, answer, None);

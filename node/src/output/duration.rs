@@ -3,7 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
-/// A duration shown with its two largest units (`5m20s`, `3d4h`), or below a second with three digits (`1.25ms`).
+/// A duration shown with its two largest units (`5m20s`, `3d4h`), below ten seconds with tenths (`2.1s`), below one with three digits
+/// (`1.25ms`).
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Compact(pub(crate) Duration);
 
@@ -16,6 +17,7 @@ impl fmt::Display for Compact {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = match self.0.as_secs() {
             0 => below_a_second(self.0),
+            1..10 if self.0.subsec_millis() >= 100 => format!("{}.{}s", self.0.as_secs(), self.0.subsec_millis() / 100),
             seconds => from_a_second(seconds),
         };
         f.pad(&text)
@@ -57,6 +59,7 @@ mod tests {
             (12_345, "12.3ms"),
             (250_999, "250ms"),
             (1_000_000, "1s"),
+            (2_133_000, "2.1s"),
             (320_000_000, "5m20s"),
             (3_600_000_000, "1h"),
             (90_061_000_000, "1d1h"),
