@@ -342,6 +342,11 @@ impl Connections {
         let known = table.peers.entry(peer.clone()).or_default();
         let pause = timing.back_off_min.saturating_mul(1 << known.failures.min(DOUBLINGS_MAX)).min(timing.back_off_max);
         known.failures = known.failures.saturating_add(1);
+        // A peer that turns us away does so again at each attempt: said once for each reason.
+        let said = known.resting.as_ref().is_some_and(|(_, before)| before.to_string() == error.to_string());
+        if matches!(error, CallError::Refused { .. }) && !said {
+            tracing::warn!(%peer, %error, "a peer turns this node away");
+        }
         known.resting = Some((Instant::now() + self.node.environment.rng.jitter(pause), error));
         known.waiting.clear();
     }

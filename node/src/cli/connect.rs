@@ -12,6 +12,8 @@ use caps_frontend::Client;
 use caps_model::Position;
 use caps_model::messages::host::Session;
 
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
 use super::Global;
 use crate::deployment::Deployment;
 use crate::node;
@@ -44,20 +46,23 @@ pub(super) fn actor(global: &Global, deployment: &Deployment) -> anyhow::Result<
     }
 }
 
-/// Resolves at Ctrl-C or SIGTERM.
-pub(crate) async fn interrupted() {
-    let mut terminate = match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
-        Ok(signals) => signals,
-        Err(error) => {
-            tracing::warn!(%error, "cannot wait for SIGTERM");
-            return std::future::pending().await;
+/// Listens for Ctrl-C and SIGTERM from now on; the future resolves at the first.
+///
+/// To be called before anybody is told that the process is ready: until then a signal ends it on the spot.
+pub(crate) fn interrupted() -> impl Future<Output = ()> {
+    let listen = |kind| signal(kind).inspect_err(|error| tracing::warn!(%error, "cannot listen for signals")).ok();
+    let (mut terminate, mut interrupt) = (listen(SignalKind::terminate()), listen(SignalKind::interrupt()));
+    async move {
+        let one = async |signals: &mut Option<Signal>| match signals {
+            Some(signals) => signals.recv().await,
+            None => std::future::pending().await,
+        };
+        tokio::select! {
+            // Both mean the same: the order does not matter.
+            biased;
+            _ = one(&mut terminate) => {}
+            _ = one(&mut interrupt) => {}
         }
-    };
-    tokio::select! {
-        // Both mean the same: the order does not matter.
-        biased;
-        _ = terminate.recv() => {}
-        _ = tokio::signal::ctrl_c() => {}
     }
 }
 

@@ -25,12 +25,13 @@ impl Run {
     pub(super) async fn run(&self, global: &Global) -> anyhow::Result<()> {
         let deployment = Deployment::read(&global.config)?;
         let node = deployment.node(&self.node)?;
+        let interrupted = interrupted();
         let running = node::start(&deployment, node).await?;
         tokio::select! {
             // A failure first: a node that has failed must not report an orderly end.
             biased;
             failure = running.failed() => return Err(failure),
-            () = interrupted() => {}
+            () = interrupted => {}
         }
         running.stop().await;
         Ok(())

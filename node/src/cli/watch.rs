@@ -36,11 +36,12 @@ impl Watch {
             let from = self.from.map_or(From::Present, |position| From::After(Position(position)));
             let mut subscription = client.subscribe(query, from);
             let mut out = std::io::stdout().lock();
+            let mut interrupted = std::pin::pin!(super::connect::interrupted());
             loop {
                 let update = tokio::select! {
                     // An interruption first: a busy subscription must not keep it waiting.
                     biased;
-                    () = super::connect::interrupted() => return Ok(()),
+                    () = &mut interrupted => return Ok(()),
                     update = subscription.next() => update?,
                 };
                 match global.json {
