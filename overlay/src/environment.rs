@@ -6,9 +6,11 @@
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::fmt;
-use std::future::Future;
-use std::pin::Pin;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use rand::{Rng as _, SeedableRng, TryRng};
@@ -161,11 +163,26 @@ impl Worker {
         Self { place: Place::Inline }
     }
 
+    /// A worker that runs each job in the task that asks, when the pace says that its turn and its time have come (for simulations).
+    pub fn paced(pace: Arc<dyn Pace>) -> Self {
+        Self { place: Place::Paced { pace, turn: Arc::default() } }
+    }
+
     /// Runs `job` and gives its result; waits for room while the queue is full.
     ///
     /// A job that has been queued runs even if the caller stops waiting. Large results cross threads: batch them.
     pub async fn run<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> Result<T, WorkerGone> {
-        let Place::Behind(queue) = &self.place else { return Ok(job()) };
+        let queue = match &self.place {
+            Place::Behind(queue) => queue,
+            Place::Inline => return Ok(job()),
+            Place::Paced { pace, turn } => {
+                let _turn = turn.lock().await;
+                pace.before().await;
+                let result = job();
+                pace.after().await;
+                return Ok(result);
+            }
+        };
         let (result, done) = oneshot::channel();
         // A caller that went away does not want the result.
         let job: Job = Box::new(move || drop(result.send(job())));
@@ -178,6 +195,17 @@ impl Worker {
 enum Place {
     Behind(mpsc::Sender<Job>),
     Inline,
+    Paced { pace: Arc<dyn Pace>, turn: Arc<tokio::sync::Mutex<()>> },
+}
+
+/// How long the jobs of a simulated worker take: whoever asks waits before the job is done and after it, so that a crash may find it undone, or
+/// done and not reported.
+pub trait Pace: fmt::Debug + Send + Sync + 'static {
+    /// The wait before a job is done.
+    fn before(&self) -> Pin<Box<dyn Future<Output = ()> + Send>>;
+
+    /// The wait between a job's end and its report.
+    fn after(&self) -> Pin<Box<dyn Future<Output = ()> + Send>>;
 }
 
 /// The worker's thread has ended: the node is shutting down, or an earlier job panicked.
@@ -201,8 +229,13 @@ impl Tasks {
         let Some(membership) = self.enter() else { return TaskHandle { abort: None } };
         let number = membership.number;
         let abort = tokio::spawn(async move {
-            let _membership = membership;
-            future.await;
+            let membership = membership;
+            let mut future = pin!(future);
+            poll_fn(|context| match membership.shared.held(context) {
+                true => Poll::Pending,
+                false => future.as_mut().poll(context),
+            })
+            .await;
         })
         .abort_handle();
         self.shared.note_handle(number, &abort);
@@ -231,6 +264,18 @@ impl Tasks {
         for handle in handles {
             handle.abort();
         }
+    }
+
+    /// Holds every task where it stands, as a stopped process or a machine without a free core does: time goes on, the node does not.
+    pub fn pause(&self) {
+        self.shared.paused.store(true, Ordering::Relaxed);
+    }
+
+    /// Lets the tasks go on after [`pause`](Self::pause).
+    pub fn resume(&self) {
+        self.shared.paused.store(false, Ordering::Relaxed);
+        let waiting = std::mem::take(&mut *self.shared.waiting());
+        waiting.into_iter().for_each(Waker::wake);
     }
 
     /// How many tasks have not ended.
@@ -269,6 +314,9 @@ impl TaskHandle {
 struct SharedTasks {
     running: Mutex<Running>,
     ended: Notify,
+    paused: AtomicBool,
+    /// Tasks that wanted to go on while they were held.
+    waiting: Mutex<Vec<Waker>>,
 }
 
 #[derive(Debug, Default)]
@@ -281,6 +329,19 @@ struct Running {
 impl SharedTasks {
     fn running(&self) -> std::sync::MutexGuard<'_, Running> {
         self.running.lock().expect("nothing panics while it holds this lock")
+    }
+
+    fn waiting(&self) -> std::sync::MutexGuard<'_, Vec<Waker>> {
+        self.waiting.lock().expect("nothing panics while it holds this lock")
+    }
+
+    /// Whether a task has to wait; it is woken when it may go on.
+    fn held(&self, context: &Context<'_>) -> bool {
+        let paused = self.paused.load(Ordering::Relaxed);
+        if paused {
+            self.waiting().push(context.waker().clone());
+        }
+        paused
     }
 
     fn note_handle(&self, number: u64, abort: &AbortHandle) {
@@ -351,7 +412,7 @@ impl quinn::AsyncTimer for QuicTimer {
         self.0.as_mut().reset(at.into());
     }
 
-    fn poll(mut self: Pin<&mut Self>, context: &mut std::task::Context<'_>) -> std::task::Poll<()> {
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         Future::poll(self.0.as_mut(), context)
     }
 }
@@ -392,6 +453,22 @@ mod tests {
         assert_eq!(ended.recv().await, None);
         tasks.spawn(async { panic!("must not run") });
         assert_eq!(tasks.count(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn paused_tasks_stand_still_until_they_are_resumed() {
+        let tasks = Tasks::default();
+        let (sender, mut receiver) = mpsc::channel(1);
+        tasks.spawn(async move {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            sender.send(tokio::time::Instant::now()).await.unwrap();
+        });
+        let start = tokio::time::Instant::now();
+        tasks.pause();
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        assert!(receiver.try_recv().is_err());
+        tasks.resume();
+        assert_eq!(receiver.recv().await.unwrap() - start, Duration::from_secs(5));
     }
 
     #[tokio::test]

@@ -10,6 +10,9 @@
 //! Start at [`Overlay`]. To follow a datagram instead, read the modules in this order: from the socket to the connection, to
 //! the stream, to the frame, to the call, to the service.
 
+// Mistakes that only builds of the simulation can make, on purpose.
+pub mod bugs;
+
 // What a node takes from outside, and its bounds.
 mod environment;
 mod real;
@@ -68,7 +71,7 @@ pub use caps_certs_gen::{Identity, Layer, NodeCredentials, Role, TrustAnchors};
 pub use close::CloseCode;
 pub use config::{Config, Seed, StartError};
 pub use directory::{Directory, Member, MemberState};
-pub use environment::{Environment, Job, Rng, TaskHandle, Tasks, WallClock, Worker, WorkerGone, Workers};
+pub use environment::{Environment, Job, Pace, Rng, TaskHandle, Tasks, WallClock, Worker, WorkerGone, Workers};
 pub use failure::{CallError, Failure, Retry, code};
 pub use header::{MethodId, Priority, Trace};
 pub use limits::{BODY_BYTES_MAX, Limits, Timing};

@@ -2,6 +2,7 @@
 
 use caps_certs_gen::{Layer, Role};
 
+use crate::bugs::{self, Bug};
 use crate::service::Caller;
 
 /// Who may dial whom, decided from certificates alone.
@@ -37,7 +38,7 @@ impl Policy {
     /// Whether `from` may dial `to`. Nobody may dial an administrator.
     pub fn may_dial(&self, from: Role<'_>, to: Role<'_>) -> bool {
         match to {
-            Role::Node { layer, .. } => self.pairs.contains(&(Caller::of(from), layer)),
+            Role::Node { layer, .. } => self.pairs.contains(&(Caller::of(from), layer)) || bugs::has(Bug::LayerUnchecked),
             Role::Admin => false,
         }
     }

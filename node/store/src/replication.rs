@@ -21,6 +21,7 @@ use std::collections::VecDeque;
 use std::fmt;
 
 use bytes::Bytes;
+use caps_overlay::bugs::{self, Bug};
 use raft::eraftpb::{Entry, Message};
 use raft::{RawNode, StateRole};
 
@@ -217,6 +218,10 @@ impl Consensus {
         }
         let persisted = self.writing.front().map_or(self.last_ready, |next| next - 1);
         self.node.on_persist_ready(persisted);
+        if bugs::has(Bug::MinorityCommit) && self.standing().role == Role::Leader {
+            let log = &mut self.node.raft.raft_log;
+            log.commit_to(log.persisted.max(log.committed));
+        }
         while self.held.front().is_some_and(|(ready, _)| *ready <= persisted) {
             if let Some((_, messages)) = self.held.pop_front() {
                 self.released.extend(messages);
@@ -287,7 +292,7 @@ impl Consensus {
         output.committed = ready.take_committed_entries().into_iter().map(log::to_journal).collect();
         output.reads = ready.take_read_states().iter().filter_map(|read| Some((context(&read.request_ctx)?, read.index))).collect();
         let follow = ready.take_persisted_messages();
-        if ready.must_sync() {
+        if ready.must_sync() && !(bugs::has(Bug::UnsavedVote) && ready.entries().is_empty()) {
             let entries = ready.take_entries();
             output.write = Some(Write {
                 number,

@@ -11,6 +11,7 @@ use caps_model::messages::host::{Call, Called};
 use caps_model::messages::{AskOutcome, Outcome};
 use caps_model::{Author, Commit, CommitId, Name, ObjectId, Position, Record, Value};
 use caps_overlay::Identity;
+use caps_overlay::bugs::{self, Bug};
 use caps_overlay::{Failure, Retry};
 use tokio::time::Instant;
 
@@ -167,7 +168,7 @@ impl Host {
             turn: Turn::default(),
             waits: 0,
         };
-        let mut conflicts = 0;
+        let (mut conflicts, mut first) = (0, None);
         while conflicts < CONFLICTS_MAX {
             let (decided, result) = match self.decide(&mut progress).await? {
                 Ok(commit) => commit,
@@ -177,6 +178,7 @@ impl Host {
                 self.refresh(&mut progress).await?;
                 continue;
             }
+            let result = if bugs::has(Bug::StaleRerun) { first.get_or_insert(result).clone() } else { result };
             match self.commit(&progress, decided, result).await? {
                 Ok(called) => return Ok(Ending::Committed(called)),
                 Err((position, objects)) => {
@@ -263,7 +265,11 @@ impl Host {
         // Given up before the larger set is waited for: gates are only ever taken in the order of the ids.
         let had = std::mem::take(&mut progress.turn);
         let gave_up = !had.objects().is_empty();
-        drop(had);
+        if bugs::has(Bug::GateNeverOpened) {
+            std::mem::forget(had)
+        } else {
+            drop(had)
+        }
         let (turn, waited) = self.contention.turn(all).await;
         progress.turn = turn;
         waited || gave_up

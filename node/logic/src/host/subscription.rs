@@ -17,6 +17,7 @@ use caps_model::messages::host::As;
 use caps_model::messages::{From as StartAt, ObjectChange, Subscribe, Update};
 use caps_model::{ObjectId, Position, Query};
 use caps_overlay::Identity;
+use caps_overlay::bugs::{self, Bug};
 use caps_overlay::{Failure, Retry};
 use futures_util::future::BoxFuture;
 use tokio::time::Instant;
@@ -124,7 +125,8 @@ impl<'a> Feed<'a> {
 
     /// Starts to listen to layer 1, from where the listener is, with growing pauses while nobody answers.
     async fn open(&mut self, ask: Ask) -> Result<(), Failure> {
-        let from = self.told.map_or(StartAt::Present, StartAt::After);
+        let told = if bugs::has(Bug::SubscriptionGap) { self.told.map(Position::next) } else { self.told };
+        let from = told.map_or(StartAt::Present, StartAt::After);
         let mut pause = PAUSE_MIN;
         for _ in 0..ATTEMPTS_MAX {
             match self.listen(from, ask).await {

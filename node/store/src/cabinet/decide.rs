@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
 use caps_model::commit::{CHANGES_MAX, EFFECTS_MAX, READS_MAX};
-use caps_model::{Commit, Object, ObjectId, Position, Query, Read, codec};
+use caps_model::{Commit, Object, ObjectId, Position, Query, Read, Value, codec};
+use caps_overlay::bugs::{self, Bug};
 
 use super::{Changed, Proposal, object_bytes};
 use crate::state::{State, StateError, search};
@@ -73,6 +74,7 @@ fn within_limits(commit: &Commit) -> Result<(), Refusal> {
 
 fn check_read(state: &dyn State, now: Position, read: &Read, conflicts: &mut BTreeSet<ObjectId>) -> Result<(), StateError> {
     match read {
+        _ if bugs::has(Bug::ReadsNotValidated) => Ok(()),
         Read::Object { object, version } => {
             let current = state.object(*object)?.map_or(Position::ZERO, |object| object.version);
             if current != *version {
@@ -122,9 +124,13 @@ fn make_changes(state: &dyn State, position: Position, commit: &Commit) -> Resul
     let mut bytes = 0;
     for change in &commit.changes {
         let before = state.object(change.object())?;
-        let Some(after) = Object::after(before.as_ref(), change, position) else {
+        let Some(mut after) = Object::after(before.as_ref(), change, position) else {
             return Ok(Err(vec![change.object()]));
         };
+        if bugs::has(Bug::ClockInApply) {
+            let values = after.attributes.values_mut().flatten();
+            values.filter(|value| matches!(value, Value::Timestamp(_))).for_each(|value| *value = Value::Timestamp(bugs::own_time()));
+        }
         bytes += object_bytes(&after);
         // Whatever one commit changed is told to subscribers in one frame; so is an object that grew bit by bit.
         if bytes > super::ANSWER_BYTES_MAX {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use caps_model::codec;
+use caps_overlay::bugs::{self, Bug};
 use caps_overlay::{Priority, Worker, WorkerGone};
 use futures_util::future::BoxFuture;
 use raft::eraftpb::{Message, MessageType};
@@ -358,7 +359,9 @@ fn write_all(writer: &mut JournalWriter, writes: Vec<Write>) -> Result<u64, Writ
         last = write.number;
         writer.append(write.batch)?;
     }
-    writer.sync()?;
+    if !bugs::has(Bug::AcknowledgeBeforeSync) {
+        writer.sync()?;
+    }
     Ok(last)
 }
 
