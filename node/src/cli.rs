@@ -9,10 +9,12 @@ mod login;
 mod outcome;
 mod ping;
 mod read;
+mod record;
 mod run;
 mod schema;
 mod status;
 mod watch;
+mod workload;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -83,6 +85,10 @@ enum Command {
     Outcome(outcome::Outcome),
     /// Show what the modules declare.
     Schema(schema::Schema),
+    /// Do what the deployment file's users do, and measure it.
+    Workload(workload::Workload),
+    /// Write down what commands ask for, as an operation of the deployment file.
+    Record(record::Record),
     /// Print completions for a shell.
     Completions(completions::Completions),
 }
@@ -115,6 +121,8 @@ impl Cli {
             Command::History(command) => command.run(global).await,
             Command::Outcome(command) => command.run(global).await,
             Command::Schema(command) => command.run(global).await,
+            Command::Workload(command) => command.run(global).await,
+            Command::Record(command) => command.run(global).await,
             Command::Completions(command) => {
                 command.run();
                 Ok(())

@@ -2,12 +2,19 @@
 
 mod check;
 mod file;
+pub mod network;
+pub mod profile;
+pub mod region;
+pub mod workload;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use caps_certs_gen::{Identity, Layer};
+
+pub use network::Network;
+pub use workload::Workload;
 
 /// A deployment that makes sense: names are unique, every reference resolves, no two processes share an address.
 #[derive(Debug, Clone)]
@@ -28,6 +35,10 @@ pub struct Deployment {
     pub cabinet: Cabinet,
     /// The modules that hosts load.
     pub modules: Vec<String>,
+    /// What users do.
+    pub workload: Workload,
+    /// What lies between the nodes.
+    pub network: Network,
 }
 
 /// One process.
@@ -113,15 +124,13 @@ impl Deployment {
 
     /// Checks the text of a deployment file; `path` is where relative directories start, and what errors name.
     pub fn parse(path: &Path, text: &str) -> Result<Self, DeploymentError> {
-        let wrong = |(at, problem): (usize, String)| {
-            let line = text[..at.min(text.len())].matches('\n').count() + 1;
-            DeploymentError::Wrong { path: path.to_owned(), line, problem }
-        };
+        let wrong =
+            |(at, problem): (usize, String)| DeploymentError::Wrong { path: path.to_owned(), line: file::line_of(text, at), problem };
         let file: file::File = toml::from_str(text).map_err(|error| {
             let at = error.span().map_or(0, |span| span.start);
             wrong((at, error.message().to_owned()))
         })?;
-        check::deployment(path, file).map_err(wrong)
+        check::deployment(path, text, file).map_err(wrong)
     }
 
     /// The node of this name.

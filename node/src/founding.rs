@@ -70,7 +70,8 @@ impl Plan {
     /// The text of `caps.toml`.
     fn file(&self) -> String {
         let voters: Vec<String> = self.server_sites.iter().map(|site| format!("\"store-{site}\"")).collect();
-        let mut text = HEAD.replace("{domain}", &self.domain).replace("{voters}", &voters.join(", "));
+        let users = self.front_ends.first().map_or("lund", |(_, site)| site);
+        let mut text = HEAD.replace("{domain}", &self.domain).replace("{voters}", &voters.join(", ")).replace("{site}", users);
         for site in self.sites() {
             write!(text, "\n[[site]]\nname = \"{site}\"\n").expect("writing to a string does not fail");
         }
@@ -102,6 +103,24 @@ name = "main"
 voters = [{voters}]       # an odd number, at different sites
 state = "sled"            # or "memory": rebuilt from the journal at each start
 tick = "50ms"             # the consensus clock: a dead leader is replaced in 12 to 20 ticks; raise it when voters are over 100 ms apart
+
+# What users do, how often, and how long they accept to wait: for `caps workload run`, and for simulations of this file.
+# `caps record NAME -- COMMAND` writes down an operation from what you do. Remove the # to use this one.
+#
+# [[operation]]
+# name = "case closed"
+# limit = "1s"                # acceptable for 95 of 100 runs, from the start to the last reply, thinking not counted
+# step = [
+#   { query = { entity = "case", filter = "status = open", order = "number desc", limit = 20, pick = "any" } },
+#   { think = "5s" },
+#   { call = { module = "casedesk", method = "close", arguments = { case = "$found", reason = "done" } } },
+# ]
+#
+# [[users]]
+# operation = "case closed"
+# site = "{site}"
+# count = 10
+# every = "10m"               # the mean time between two starts by one user
 
 # layer 1 keeps the objects, layer 2 runs the modules, layer 4 is what people use.
 "#;
@@ -137,6 +156,10 @@ mod tests {
         assert_eq!(deployment.nodes.len(), 5);
         assert_eq!(deployment.node("host-kiruna").unwrap().listen, Some(([127, 0, 0, 1], 4103).into()));
         assert!(deployment.certificates.join("nodes/host-kiruna/key.pem").exists());
+        let example = std::fs::read_to_string(&file).unwrap().replace("\n# ", "\n").replace("\n#\n", "\n\n");
+        let example = &example[example.find("[[operation]]").unwrap()..example.find("layer 1 keeps").unwrap()];
+        let with_example = Deployment::parse(&file, &format!("{}\n{example}", std::fs::read_to_string(&file).unwrap())).unwrap();
+        assert_eq!(with_example.workload.users[0].front_ends, ["desk-malmo"]);
         assert!(found(directory.path(), &plan(), now, &mut random).unwrap_err().to_string().contains("there already"));
     }
 }

@@ -15,6 +15,8 @@ mod founding;
 pub mod logging;
 pub mod modules;
 pub mod node;
-mod output;
+pub mod output;
+pub mod people;
+pub mod workload;
 
 pub use cli::Cli;

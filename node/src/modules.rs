@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
+use caps_logic::Catalogue;
 use caps_logic::module::Module;
+use caps_logic::people::People;
+use caps_model::Schema;
 
 /// Their names.
 pub const NAMES: [&str; 1] = ["casedesk"];
@@ -13,4 +16,12 @@ pub fn named(name: &str) -> Option<Arc<dyn Module>> {
         "casedesk" => Some(Arc::new(caps_modules::CaseDesk::default())),
         _ => None,
     }
+}
+
+/// What a host that loads these modules declares, `people` and the attributes that the host adds included; nothing when they do not go
+/// together, which the host then says.
+pub fn schemas(names: &[String]) -> Vec<Schema> {
+    let people: Arc<dyn Module> = Arc::new(People);
+    let loaded = [people].into_iter().chain(names.iter().filter_map(|name| named(name))).collect();
+    Catalogue::new(loaded).map(|catalogue| catalogue.schemas()).unwrap_or_default()
 }

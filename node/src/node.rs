@@ -1,32 +1,68 @@
 //! One node: the parts of its layer, wired together and joined to the overlay.
 
 mod cabinet;
+mod disk;
 mod host;
 mod running;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use anyhow::Context;
 use caps_certs_gen::{Identity, Inspection, Layer, NodeCredentials, TrustAnchors};
 use caps_overlay::{Config, Environment, Overlay, Seed};
+use caps_store::storage::Storage;
 
 pub use running::Running;
 
 use crate::deployment::{Deployment, Node};
 
-/// Starts a node of the deployment: a replica on layer 1, a host on layer 2.
+/// Starts a node of the deployment on this machine: a replica on layer 1, a host on layer 2.
 pub async fn start(deployment: &Deployment, node: &Node) -> anyhow::Result<Running> {
-    match node.layer {
-        Layer::Cabinet => cabinet::start(deployment, node).await,
-        Layer::Host => host::start(deployment, node).await,
-        Layer::FrontEnd => anyhow::bail!(
+    let Some(listen) = node.listen.filter(|_| node.layer != Layer::FrontEnd) else {
+        anyhow::bail!(
             "{} is a front end: it runs as the commands that you give with --as {}, for example `caps watch case --as {}`",
             node.name,
             node.name,
             node.name
-        ),
+        )
+    };
+    start_in(deployment, node, Place::here(deployment, &node.identity, listen)?, || disk::open(deployment, node)).await
+}
+
+/// Starts a node of layer 1 or 2 in a place of the caller's choice, with the journal of layer 1 in what `storage` opens: this is how
+/// simulations build the nodes that [`start`] builds on a real machine.
+pub async fn start_in(
+    deployment: &Deployment,
+    node: &Node,
+    place: Place,
+    storage: impl FnOnce() -> anyhow::Result<Arc<dyn Storage>>,
+) -> anyhow::Result<Running> {
+    match node.layer {
+        Layer::Cabinet => cabinet::start(deployment, node, place, storage()?).await,
+        Layer::Host => host::start(deployment, node, place).await,
+        Layer::FrontEnd => anyhow::bail!("{} is a front end, and those join as leaves", node.name),
+    }
+}
+
+/// What a node gets from where it runs.
+#[derive(Debug, Clone)]
+pub struct Place {
+    /// Socket, randomness, clocks, workers and tasks.
+    pub environment: Environment,
+    /// Its certificate and key.
+    pub credentials: NodeCredentials,
+    /// Whom it trusts.
+    pub anchors: TrustAnchors,
+}
+
+impl Place {
+    /// This machine, with what `certs-gen` made for the identity.
+    fn here(deployment: &Deployment, identity: &Identity, listen: SocketAddr) -> anyhow::Result<Self> {
+        let (credentials, anchors) = papers(deployment, identity)?;
+        Ok(Self { environment: environment(listen)?, credentials, anchors })
     }
 }
 
@@ -37,8 +73,13 @@ pub async fn leaf(deployment: &Deployment, name: &str) -> anyhow::Result<Overlay
         "admin" => Identity::admin(&deployment.domain, "admin")?,
         name => deployment.node(name)?.identity.clone(),
     };
-    let environment = environment(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)))?;
-    let (credentials, anchors) = papers(deployment, &identity)?;
+    leaf_in(deployment, Place::here(deployment, &identity, SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)))?).await
+}
+
+/// Joins the overlay as a leaf from a place of the caller's choice, as whoever its credentials say.
+pub async fn leaf_in(deployment: &Deployment, place: Place) -> anyhow::Result<Overlay> {
+    let Place { environment, credentials, anchors } = place;
+    let identity = credentials.identity().clone();
     let config = Config { announce: None, seeds: seeds(deployment, &identity), ..Config::default() };
     let overlay = Overlay::start(credentials, anchors, config, Vec::new(), environment).await;
     overlay.with_context(|| format!("{identity} cannot join the overlay"))

@@ -8,20 +8,22 @@ use std::io::Write;
 
 use comfy_table::{ContentArrangement, Table, presets};
 
-pub(crate) use duration::{Compact, micros};
+pub use duration::Compact;
+pub(crate) use duration::micros;
 pub(crate) use json::{event, object, record, update};
 pub(crate) use moment::moment;
 
 /// Prints a line of the answer. When whoever reads it has gone (`caps query ... | head`), the command has nothing left to do and ends quietly.
+#[macro_export]
 macro_rules! say {
     ($($text:tt)*) => {
-        crate::output::line(format_args!($($text)*))
+        $crate::output::line(format_args!($($text)*))
     };
 }
-pub(crate) use say;
+pub use crate::say;
 
 /// What [`say`] does.
-pub(crate) fn line(text: std::fmt::Arguments<'_>) {
+pub fn line(text: std::fmt::Arguments<'_>) {
     let mut out = std::io::stdout().lock();
     let written = out.write_fmt(text).and_then(|()| out.write_all(b"\n")).and_then(|()| out.flush());
     if let Err(error) = written {
@@ -33,7 +35,7 @@ pub(crate) fn line(text: std::fmt::Arguments<'_>) {
 }
 
 /// A table with these columns, fitted to the terminal.
-pub(crate) fn table(columns: &[&str]) -> Table {
+pub fn table(columns: &[&str]) -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic).set_header(columns.iter().copied());
     table

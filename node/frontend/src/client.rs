@@ -1,7 +1,7 @@
 //! The client: one front end's conversation with layer 2.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -9,11 +9,12 @@ use caps_model::codec::{decode, encode};
 use caps_model::messages::host::{self, As, Call, Called, HostStatus, LoggedIn, Login, Schemas, Session, codes};
 use caps_model::messages::{AskOutcome, From, Get, Got, History, Objects, Outcome, Subscribe, Timeline};
 use caps_model::{CommitId, Name, ObjectId, Position, Query, Record, Wire};
+use caps_overlay::bugs::{self, Bug};
 use caps_overlay::{CallError, CallOptions, MethodId, Overlay, Retry, To};
 use caps_overlay::{Identity, Layer};
 use tokio::time::Instant;
 
-use crate::{ClientError, Subscription};
+use crate::{ClientError, Exchange, Observer, Subscription};
 
 /// A front end's way to layer 2; cheap to clone, all clones share session and position.
 #[derive(Clone, Debug)]
@@ -28,6 +29,7 @@ struct Shared {
     /// The latest position seen in any answer: later reads are at least there, so this session never goes backwards.
     position: AtomicU64,
     deadline: Duration,
+    observer: OnceLock<Arc<dyn Observer>>,
 }
 
 impl Shared {
@@ -39,8 +41,18 @@ impl Shared {
 impl Client {
     /// A client that acts as its own node until it logs a user in. `deadline` bounds every request, all attempts together.
     pub fn new(overlay: Overlay, deadline: Duration) -> Self {
-        let shared = Shared { overlay, session: Mutex::new(None), position: AtomicU64::new(0), deadline };
+        let (session, position) = (Mutex::new(None), AtomicU64::new(0));
+        let shared = Shared { overlay, session, position, deadline, observer: OnceLock::new() };
         Self { shared: Arc::new(shared) }
+    }
+
+    /// Another client over the same overlay, in the same session, that goes its own way from here.
+    #[must_use]
+    pub fn beside(&self) -> Self {
+        let other = Self::new(self.shared.overlay.clone(), self.shared.deadline);
+        other.resume_session(self.session());
+        other.resume_position(self.position());
+        other
     }
 
     /// The overlay underneath.
@@ -51,6 +63,12 @@ impl Client {
     /// The latest position seen.
     pub fn position(&self) -> Position {
         Position(self.shared.position.load(Ordering::Relaxed))
+    }
+
+    /// Tells somebody of each request that is answered from now on. The first one told of is the only one.
+    pub fn observe(&self, observer: Arc<dyn Observer>) {
+        // A second observer has no place.
+        self.shared.observer.set(observer).ok();
     }
 
     /// Acts for the user of this session from now on; `None`: for its own node.
@@ -91,6 +109,7 @@ impl Client {
             let error = match self.shared.overlay.call(To::Layer(Layer::Host), method_id(host::CALL), body.clone(), options).await {
                 Ok(reply) => {
                     let called: Called = decode(&reply.body)?;
+                    self.tell(host::CALL, &body, &reply.body, until);
                     self.saw(called.position);
                     return Ok(called);
                 }
@@ -100,7 +119,10 @@ impl Client {
             if left <= patience.min(left).max(pause) {
                 return Err(ClientError::NoAnswer { within: self.shared.deadline, commit: Some(commit), last: error });
             }
-            if !message.again && !error.certainly_not_run() {
+            if bugs::has(Bug::BlindRetry) {
+                message.commit = self.new_commit();
+                body = Bytes::from(encode(&message)?);
+            } else if !message.again && !error.certainly_not_run() && !bugs::has(Bug::RetryUnmarked) {
                 message.again = true;
                 body = Bytes::from(encode(&message)?);
             }
@@ -137,7 +159,13 @@ impl Client {
 
     /// Follows a query: see [`Subscription`].
     pub fn subscribe(&self, query: Query, from: From) -> Subscription {
-        Subscription::new(self.clone(), Subscribe { query, from })
+        let subscribe = Subscribe { query, from };
+        if self.shared.observer.get().is_some()
+            && let Ok(asked) = encode(&As { session: None, message: subscribe.clone() })
+        {
+            self.tell(host::SUBSCRIBE, &asked, &[], Instant::now() + self.shared.deadline);
+        }
+        Subscription::new(self.clone(), subscribe)
     }
 
     /// What the modules declare.
@@ -190,7 +218,10 @@ impl Client {
             let deadline = until.saturating_duration_since(Instant::now());
             let options = CallOptions { deadline, ..self.read_options() };
             let error = match self.shared.overlay.call(To::Layer(Layer::Host), method_id(method), body.clone(), options).await {
-                Ok(reply) => return Ok(decode(&reply.body)?),
+                Ok(reply) => {
+                    self.tell(method, &body, &reply.body, until);
+                    return Ok(decode(&reply.body)?);
+                }
                 Err(error) => error,
             };
             let Some(pause) = pause_before_next(&error) else { return Err(ClientError::of(error)) };
@@ -198,6 +229,14 @@ impl Client {
                 return Err(ClientError::NoAnswer { within: self.shared.deadline, commit: None, last: error });
             }
             tokio::time::sleep(self.shared.overlay.environment().rng.jitter(pause)).await;
+        }
+    }
+
+    /// Tells the observer, if there is one, of a request that would have been given up at `until`.
+    fn tell(&self, method: u16, asked: &[u8], answer: &[u8], until: Instant) {
+        if let Some(observer) = self.shared.observer.get() {
+            let took = self.shared.deadline.saturating_sub(until.saturating_duration_since(Instant::now()));
+            observer.answered(&Exchange { method, asked, answer, took });
         }
     }
 

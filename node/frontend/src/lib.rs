@@ -11,8 +11,10 @@
 pub mod client;
 pub mod error;
 pub mod gateway;
+pub mod observer;
 pub mod subscription;
 
 pub use client::Client;
 pub use error::ClientError;
+pub use observer::{Exchange, Observer};
 pub use subscription::Subscription;

@@ -6,6 +6,7 @@ use caps_model::codec::{decode, encode};
 use caps_model::messages::host::{self, As, codes};
 use caps_model::messages::{From, Subscribe, Update};
 use caps_overlay::Layer;
+use caps_overlay::bugs::{self, Bug};
 use caps_overlay::{CallError, CallOptions, Priority, Replies, To};
 
 use crate::client::{method_id, pause_before_next};
@@ -111,6 +112,7 @@ impl Subscription {
         let update: Update = decode(bytes)?;
         if let (From::After(seen), Some(position)) = (self.subscribe.from, update.resume())
             && position <= seen
+            && !bugs::has(Bug::SubscriptionRepeat)
         {
             self.skipped += u64::from(matches!(update, Update::Changes { .. }));
             return Ok(None);
@@ -122,7 +124,8 @@ impl Subscription {
     }
 
     fn saw(&mut self, position: Position) {
-        self.subscribe.from = From::After(position);
+        let early = u64::from(bugs::has(Bug::SubscriptionRepeat));
+        self.subscribe.from = From::After(Position(position.0.saturating_sub(early)));
         self.client.saw(position);
     }
 }

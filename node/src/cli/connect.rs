@@ -15,6 +15,7 @@ use caps_model::messages::host::Session;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::Global;
+use super::record::Recorder;
 use crate::deployment::Deployment;
 use crate::node;
 
@@ -23,16 +24,25 @@ use crate::node;
 pub(super) async fn with_client<T>(global: &Global, work: impl AsyncFnOnce(Client) -> anyhow::Result<T>) -> anyhow::Result<T> {
     let deployment = Deployment::read(&global.config)?;
     let name = actor(global, &deployment)?;
-    let kept = KeptSession::read(&deployment, &name)?;
-    let overlay = node::leaf(&deployment, &name).await?;
-    let client = Client::new(overlay.clone(), global.timeout);
+    let client = join(&deployment, &name, global.timeout).await?;
+    let recorder = Recorder::wanted(&client)?;
+    let result = work(client.clone()).await;
+    if let Some(recorder) = recorder {
+        recorder.leave();
+    }
+    client.overlay().drain(LEAVE).await;
+    result
+}
+
+/// Joins the overlay as a front end, in the user's session if there is one.
+pub(super) async fn join(deployment: &Deployment, name: &str, timeout: Duration) -> anyhow::Result<Client> {
+    let kept = KeptSession::read(deployment, name)?;
+    let client = Client::new(node::leaf(deployment, name).await?, timeout);
     if let Some(kept) = kept {
         client.resume_session(Some(kept.session));
         client.resume_position(kept.position);
     }
-    let result = work(client).await;
-    overlay.drain(LEAVE).await;
-    result
+    Ok(client)
 }
 
 /// The front end to act as.
@@ -122,7 +132,7 @@ impl KeptSession {
 }
 
 /// How long leaving may take.
-const LEAVE: Duration = Duration::from_millis(500);
+pub(super) const LEAVE: Duration = Duration::from_millis(500);
 
 #[cfg(test)]
 mod tests {

@@ -8,19 +8,22 @@ use std::time::Duration;
 use caps_certs_gen::{Identity, Layer};
 use toml::Spanned;
 
-use super::{Cabinet, Deployment, Node, file};
+use super::{Cabinet, Deployment, Node, file, network, workload};
 use crate::modules as known;
 
 /// The byte where something is wrong, and what.
-type Complaint = (usize, String);
+pub(super) type Complaint = (usize, String);
 
-pub(super) fn deployment(path: &Path, file: file::File) -> Result<Deployment, Complaint> {
+pub(super) fn deployment(path: &Path, text: &str, file: file::File) -> Result<Deployment, Complaint> {
     let base = path.parent().unwrap_or(Path::new(""));
     let domain = file.domain.get_ref();
     Identity::admin(domain, "x").map_err(|error| complain(&file.domain, format!("domain {domain:?}: {error}")))?;
     let sites = sites(&file.site)?;
     let nodes = nodes(domain, &sites, &file.node)?;
     let cabinet = cabinet(&file.cabinet, &nodes)?;
+    let modules = modules(&file.modules)?;
+    let workload = workload::check::workload(&file.operation, &file.users, &sites, &nodes, &modules)?;
+    let network = network::check::network(path, text, &file)?;
     Ok(Deployment {
         path: path.to_owned(),
         domain: domain.clone(),
@@ -29,7 +32,9 @@ pub(super) fn deployment(path: &Path, file: file::File) -> Result<Deployment, Co
         sites,
         nodes,
         cabinet,
-        modules: modules(&file.modules)?,
+        modules,
+        workload,
+        network,
     })
 }
 
@@ -145,7 +150,7 @@ fn duration(text: &Spanned<String>) -> Result<Duration, Complaint> {
     }
 }
 
-fn complain<T>(place: &Spanned<T>, problem: String) -> Complaint {
+pub(super) fn complain<T>(place: &Spanned<T>, problem: String) -> Complaint {
     (place.span().start, problem)
 }
 

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::StateKind;
+use super::{StateKind, network, workload};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -20,12 +20,20 @@ pub(super) struct File {
     #[serde(default)]
     pub(super) node: Vec<Node>,
     pub(super) cabinet: Cabinet,
+    #[serde(default)]
+    pub(super) operation: Vec<workload::file::Operation>,
+    #[serde(default)]
+    pub(super) users: Vec<workload::file::Users>,
+    #[serde(default)]
+    pub(super) link: Vec<network::file::Link>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Site {
     pub(super) name: Spanned<String>,
+    pub(super) line: Option<Spanned<String>>,
+    pub(super) region: Option<Spanned<String>>,
 }
 
 #[derive(Deserialize)]
@@ -33,6 +41,7 @@ pub(super) struct Site {
 pub(super) struct Node {
     pub(super) name: Spanned<String>,
     pub(super) site: Spanned<String>,
+    pub(super) line: Option<Spanned<String>>,
     pub(super) layer: Spanned<u8>,
     pub(super) listen: Option<Spanned<String>>,
     pub(super) announce: Option<Spanned<String>>,
@@ -47,6 +56,11 @@ pub(super) struct Cabinet {
     #[serde(default = "state")]
     pub(super) state: StateKind,
     pub(super) tick: Option<Spanned<String>>,
+}
+
+/// The line of a byte, counted from 1.
+pub(super) fn line_of(text: &str, at: usize) -> usize {
+    text.bytes().take(at).filter(|byte| *byte == b'\n').count() + 1
 }
 
 fn certificates() -> String {

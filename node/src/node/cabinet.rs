@@ -1,4 +1,4 @@
-//! A node of layer 1: journal and state on this machine's disk, the replica between them and the overlay.
+//! A node of layer 1: journal and state, the replica between them and the overlay.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,28 +6,24 @@ use std::time::Duration;
 use anyhow::Context;
 use caps_model::Name;
 use caps_overlay::{Environment, Overlay};
-use caps_store::storage::DiskStorage;
+use caps_store::storage::Storage;
 use caps_store::{Settings, Store, Timing};
 use tokio::time::sleep;
 
 use super::running::Part;
-use super::{Running, environment, papers, server_config};
+use super::{Place, Running, server_config};
 use crate::deployment::{Deployment, Node, StateKind};
 
-/// Opens what is on the disk, joins the overlay, and serves.
-pub(super) async fn start(deployment: &Deployment, node: &Node) -> anyhow::Result<Running> {
-    let listen = node.listen.context("a node of layer 1 listens: the deployment file was checked")?;
-    let (credentials, anchors) = papers(deployment, &node.identity)?;
-    let environment = environment(listen)?;
-    let directory = deployment.data_of(node);
-    let storage = DiskStorage::open(&directory).with_context(|| format!("cannot use {}", directory.display()))?;
-    let store = Store::open(settings(deployment, node)?, Arc::new(storage), &environment)
-        .with_context(|| format!("cannot serve what is in {}", directory.display()))?;
+/// Opens what is in the storage, joins the overlay, and serves.
+pub(super) async fn start(deployment: &Deployment, node: &Node, place: Place, storage: Arc<dyn Storage>) -> anyhow::Result<Running> {
+    let Place { environment, credentials, anchors } = place;
+    let store = Store::open(settings(deployment, node)?, storage, &environment)
+        .with_context(|| format!("cannot serve what is in {}", deployment.data_of(node).display()))?;
     let overlay = Overlay::start(credentials, anchors, server_config(deployment, node), store.services(), environment.clone()).await?;
     store.run(overlay.clone());
     environment.tasks.spawn(report(store.clone(), overlay.clone(), environment.clone()));
     let position = store.status().position;
-    tracing::info!(node = %node.identity, %listen, %position, cabinet = deployment.cabinet.name, "serving");
+    tracing::info!(node = %node.identity, listen = %overlay.local_address(), %position, cabinet = deployment.cabinet.name, "serving");
     Ok(Running::new(overlay, Part::Replica(store)))
 }
 

@@ -2,20 +2,17 @@
 
 use std::sync::Arc;
 
-use anyhow::Context;
 use caps_logic::{Host, HostEnvironment, HostService, OverlayCabinet};
 use caps_overlay::Overlay;
 
 use super::running::Part;
-use super::{Running, environment, papers, server_config};
+use super::{Place, Running, server_config};
 use crate::deployment::{Deployment, Node};
 use crate::modules;
 
 /// Loads the modules, joins the overlay, and serves.
-pub(super) async fn start(deployment: &Deployment, node: &Node) -> anyhow::Result<Running> {
-    let listen = node.listen.context("a node of layer 2 listens: the deployment file was checked")?;
-    let (credentials, anchors) = papers(deployment, &node.identity)?;
-    let environment = environment(listen)?;
+pub(super) async fn start(deployment: &Deployment, node: &Node, place: Place) -> anyhow::Result<Running> {
+    let Place { environment, credentials, anchors } = place;
     let cabinet = Arc::new(OverlayCabinet::new());
     let loaded = deployment.modules.iter().filter_map(|name| modules::named(name)).collect();
     let host = Host::new(node.identity.clone(), loaded, cabinet.clone(), HostEnvironment::from(&environment))?;
@@ -23,6 +20,6 @@ pub(super) async fn start(deployment: &Deployment, node: &Node) -> anyhow::Resul
     let overlay = Overlay::start(credentials, anchors, server_config(deployment, node), vec![service], environment).await?;
     cabinet.connect(overlay.clone());
     host.start();
-    tracing::info!(node = %node.identity, %listen, modules = %deployment.modules.join(","), "serving");
+    tracing::info!(node = %node.identity, listen = %overlay.local_address(), modules = %deployment.modules.join(","), "serving");
     Ok(Running::new(overlay, Part::Host(cabinet)))
 }

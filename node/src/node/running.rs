@@ -28,6 +28,14 @@ impl Running {
         Self { overlay, part }
     }
 
+    /// The replica, on layer 1.
+    pub fn store(&self) -> Option<&Store> {
+        match &self.part {
+            Part::Replica(store) => Some(store),
+            Part::Host(_) => None,
+        }
+    }
+
     /// The node's way to its peers.
     pub fn overlay(&self) -> &Overlay {
         &self.overlay

@@ -6,7 +6,7 @@ use std::time::Duration;
 /// A duration shown with its two largest units (`5m20s`, `3d4h`), below ten seconds with tenths (`2.1s`), below one with three digits
 /// (`1.25ms`).
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Compact(pub(crate) Duration);
+pub struct Compact(pub Duration);
 
 /// A number of microseconds as a duration.
 pub(crate) fn micros(micros: u64) -> Compact {

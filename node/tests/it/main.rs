@@ -7,3 +7,4 @@ mod bad_input;
 mod demo;
 mod durability;
 mod fixture;
+mod workload;
