@@ -2,6 +2,9 @@
 
 use clap::Parser;
 
+// What serves people makes no mistake on purpose.
+const _: () = assert!(!caps_overlay::bugs::COMPILED_IN, "the feature seeded-bugs is for builds of caps-sim alone");
+
 fn main() -> std::process::ExitCode {
     let cli = caps_node::Cli::parse();
     caps_node::logging::start(cli.log_level());

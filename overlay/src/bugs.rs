@@ -11,12 +11,12 @@ pub enum Bug {
     AcknowledgeBeforeSync,
     /// A failed sync is taken for a good one.
     SyncErrorIgnored,
-    /// What a crash tore at the journal's end is left where it is.
-    TornTailKept,
+    /// A record of the journal is believed although its check does not match.
+    CheckIgnored,
     /// After a restart the last committed entry is passed over.
     EntrySkippedAtReplay,
-    /// A vote leaves before it is durable.
-    UnsavedVote,
+    /// A replica forgets for whom it voted.
+    ForgottenVote,
     /// A leader commits what its own disk has, without a majority.
     MinorityCommit,
     /// Applying a commit looks at the replica's own clock.
@@ -39,8 +39,8 @@ pub enum Bug {
     LeakedSubscription,
     /// A call that ran again after a conflict answers what its first run found.
     StaleRerun,
-    /// The queue before a hot object is left without opening it for the next.
-    GateNeverOpened,
+    /// The question behind a linearizable read is asked once; when it is lost, its replica answers no more of them.
+    ReadNotRepeated,
     /// A client tries again under a new commit id.
     BlindRetry,
     /// A client does not say that it has tried before.
@@ -67,9 +67,9 @@ impl Bug {
     pub const ALL: [Self; 20] = [
         Self::AcknowledgeBeforeSync,
         Self::SyncErrorIgnored,
-        Self::TornTailKept,
+        Self::CheckIgnored,
         Self::EntrySkippedAtReplay,
-        Self::UnsavedVote,
+        Self::ForgottenVote,
         Self::MinorityCommit,
         Self::ClockInApply,
         Self::ReadsNotValidated,
@@ -81,7 +81,7 @@ impl Bug {
         Self::SubscriptionRepeat,
         Self::LeakedSubscription,
         Self::StaleRerun,
-        Self::GateNeverOpened,
+        Self::ReadNotRepeated,
         Self::BlindRetry,
         Self::RetryUnmarked,
         Self::LayerUnchecked,
@@ -107,11 +107,11 @@ impl Bug {
                 ACKNOWLEDGED,
                 "PostgreSQL before 11.2, among many (\"fsyncgate\")",
             ),
-            Self::TornTailKept => (
-                "torn-tail-kept",
-                "What a crash tore at the journal's end is left where it is.",
+            Self::CheckIgnored => (
+                "check-ignored",
+                "A record of the journal is believed although its check does not match.",
                 ACKNOWLEDGED,
-                "write-ahead logs that trust the page after the last good record",
+                "NATS JetStream, where one flipped bit on a minority lost acknowledged records",
             ),
             Self::EntrySkippedAtReplay => (
                 "entry-skipped-at-replay",
@@ -119,9 +119,12 @@ impl Bug {
                 ACKNOWLEDGED,
                 "off-by-one errors between \"applied\" and \"next to apply\"",
             ),
-            Self::UnsavedVote => {
-                ("unsaved-vote", "A vote leaves before it is durable.", ACKNOWLEDGED, "Raft implementations that keep the vote in memory")
-            }
+            Self::ForgottenVote => (
+                "forgotten-vote",
+                "A replica forgets for whom it voted.",
+                ACKNOWLEDGED,
+                "Raft implementations that keep the vote in memory only",
+            ),
             Self::MinorityCommit => (
                 "minority-commit",
                 "A leader commits what its own disk has, without a majority.",
@@ -156,7 +159,7 @@ impl Bug {
                 "unconfirmed-read",
                 "A linearizable read is answered without asking whether the leader still leads.",
                 SERIALIZABLE,
-                "etcd and Consul's early stale reads",
+                "etcd and Consul in 2014",
             ),
             Self::SessionIgnored => (
                 "session-ignored",
@@ -164,20 +167,17 @@ impl Bug {
                 SERIALIZABLE,
                 "read replicas without session guarantees",
             ),
-            Self::SubscriptionGap => (
-                "subscription-gap",
-                "A subscription resumes one position too late.",
-                SERIALIZABLE,
-                "watch resumption off by one, as in etcd's watch gaps",
-            ),
+            Self::SubscriptionGap => {
+                ("subscription-gap", "A subscription resumes one position too late.", SERIALIZABLE, "resumption off by one")
+            }
             Self::SubscriptionRepeat => (
                 "subscription-repeat",
                 "A subscription resumes one position too early, and nobody notices.",
                 SERIALIZABLE,
-                "consumers that commit their offset late",
+                "consumers that note their offset late",
             ),
             Self::LeakedSubscription => {
-                ("leaked-subscription", "A subscription whose reader has gone stays.", BOUNDED, "watch leaks of many servers")
+                ("leaked-subscription", "A subscription whose reader has gone stays.", BOUNDED, "streams that outlive their readers")
             }
             Self::StaleRerun => (
                 "stale-rerun",
@@ -185,11 +185,11 @@ impl Bug {
                 SERIALIZABLE,
                 "optimistic transactions that leak state from an aborted attempt",
             ),
-            Self::GateNeverOpened => (
-                "gate-never-opened",
-                "The queue before a hot object is left without opening it for the next.",
+            Self::ReadNotRepeated => (
+                "read-not-repeated",
+                "The question behind a linearizable read is asked once; when it is lost, its replica answers no more of them.",
                 AVAILABLE,
-                "locks not released on the rare path",
+                "request loops that trust every message to arrive",
             ),
             Self::BlindRetry => ("blind-retry", "A client tries again under a new commit id.", KNOWN, "jetcd, which lost updates so"),
             Self::RetryUnmarked => (

@@ -266,7 +266,9 @@ fn is_far_behind(candidate: &Candidate<'_>, peer: Option<&Peer>, wanted: u64) ->
 /// that it is busy. A peer that was never asked costs least, so it is asked.
 fn price(candidate: &Candidate<'_>, peer: Option<&Peer>, now: Duration) -> f64 {
     let (latency, outstanding) = peer.map_or((0.0, 0), |peer| (peer.latency.expected(now), peer.outstanding));
-    let expected = latency.max(LATENCY_MIN_SECONDS);
+    // What was learnt long ago shrinks, so that a peer that was slow is tried again; but never below what the way there takes.
+    let way = candidate.rtt.map_or(0.0, |rtt| rtt.as_secs_f64());
+    let expected = latency.max(way).max(LATENCY_MIN_SECONDS);
     expected * f64::from(outstanding.saturating_add(1)) * (1.0 + f64::from(candidate.load) / 255.0)
 }
 

@@ -6,6 +6,7 @@ use caps_certs_gen::{Identity, Rejection, VerifierError};
 use thiserror::Error;
 
 use crate::limits::{Limits, Timing};
+use crate::paths::PathRules;
 use crate::policy::Policy;
 
 /// What an overlay node is told at its start, beyond its credentials and its environment.
@@ -21,11 +22,20 @@ pub struct Config {
     pub limits: Limits,
     /// How long things take before somebody gives up.
     pub timing: Timing,
+    /// What is decided for each path. Nothing by default: the overlay judges by what it measures.
+    pub paths: PathRules,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { policy: Policy::layered(), announce: None, seeds: Vec::new(), limits: Limits::default(), timing: Timing::default() }
+        Self {
+            policy: Policy::layered(),
+            announce: None,
+            seeds: Vec::new(),
+            limits: Limits::default(),
+            timing: Timing::default(),
+            paths: PathRules::default(),
+        }
     }
 }
 

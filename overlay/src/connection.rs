@@ -20,6 +20,7 @@ use crate::lane::{Lane, LaneError};
 use crate::limits::{CANCELS_AT_ONCE, CANCELS_PER_SECOND};
 use crate::node::Node;
 use crate::output::write_output;
+use crate::paths::PathKnowledge;
 use crate::service::Caller;
 use crate::travel::{PathFacts, PathWatch, Travel};
 
@@ -74,7 +75,7 @@ impl Connection {
             certificate_expires: expires.and_then(|since| i64::try_from(since.as_secs()).ok()).unwrap_or(0),
             hello: hello.map_or_else(OnceLock::new, OnceLock::from),
             lanes: Default::default(),
-            path: Mutex::default(),
+            path: Mutex::new(PathWatch::new(node.paths.travel)),
             ending: Ending::default(),
             outgoing: AtomicUsize::new(0),
             serving: AtomicUsize::new(0),
@@ -122,10 +123,21 @@ impl Connection {
     pub(crate) fn travel(&self, now: Instant) -> Travel {
         let mut path = self.path.lock().expect("nothing panics while it holds this lock");
         if path.is_due(now) {
-            let facts = self.quic.stats().path;
-            path.observe(PathFacts { rtt: facts.rtt, sent_packets: facts.sent_packets, lost_packets: facts.lost_packets }, now);
+            self.look(&mut path, now);
         }
         path.travel()
+    }
+
+    /// Keeps what the connection knows about its path for the next one.
+    pub(crate) fn remember_path(&self) {
+        self.look(&mut self.path.lock().expect("nothing panics while it holds this lock"), Instant::now());
+    }
+
+    fn look(&self, path: &mut PathWatch, now: Instant) {
+        let facts = self.quic.stats().path;
+        path.observe(PathFacts { rtt: facts.rtt, sent_packets: facts.sent_packets, lost_packets: facts.lost_packets }, now);
+        let knowledge = PathKnowledge { rtt: facts.rtt, loss: path.loss(), window_bytes: facts.cwnd };
+        self.node.endpoint.learn(&self.peer, self.quic.remote_address(), knowledge);
     }
 
     /// The share of packets lost lately.

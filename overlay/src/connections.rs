@@ -252,6 +252,7 @@ impl Connections {
     async fn see_off(self: Arc<Self>, number: u64, connection: Arc<Connection>) {
         let error = connection.quic.closed().await;
         tracing::debug!(peer = %connection.peer, reason = words(&error), "a connection has ended");
+        connection.remember_path();
         self.table().open.remove(&number);
         connection.retire();
         let still_connected = self.replace(&connection);

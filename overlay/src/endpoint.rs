@@ -1,11 +1,11 @@
 //! The node's one QUIC endpoint and how it treats each path.
 
-use std::net::SocketAddr;
-use std::sync::Arc;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use caps_certs_gen::Identity;
-use quinn::congestion::CubicConfig;
+use quinn::congestion::ControllerFactory;
 use quinn::{
     ClientConfig, Connecting, ConnectionId, ConnectionIdGenerator, EndpointConfig, IdleTimeout, Incoming, ServerConfig, TransportConfig,
     VarInt,
@@ -13,9 +13,11 @@ use quinn::{
 use ring::{hkdf, hmac};
 
 use crate::config::StartError;
+use crate::congestion::{ByEvidence, bbr, cubic};
 use crate::environment::{Environment, QuicRuntime, Rng};
 use crate::failure::CallError;
-use crate::limits::{LOOPBACK_MTU, LOOPBACK_WINDOW_BYTES, Limits, Timing};
+use crate::limits::{LOOPBACK_MTU, LOOPBACK_WINDOW_BYTES, Limits, Timing, WINDOW_BYTES_MIN};
+use crate::paths::{Controller, PathKnowledge, PathMemory, PathRules};
 use crate::tls::{Clock, Tls};
 
 /// The node's one endpoint: it dials and is dialled.
@@ -26,13 +28,22 @@ pub(crate) struct Endpoint {
     tls: Arc<Tls>,
     limits: Limits,
     timing: Timing,
+    rules: PathRules,
     rng: Rng,
-    /// What a server does on loopback.
+    /// What a server does on a line, and on loopback.
+    on_line: ServerConfig,
     on_loopback: Arc<ServerConfig>,
+    memory: Mutex<PathMemory>,
 }
 
 impl Endpoint {
-    pub(crate) fn new(tls: Arc<Tls>, limits: Limits, timing: Timing, environment: &Environment) -> Result<Self, StartError> {
+    pub(crate) fn new(
+        tls: Arc<Tls>,
+        limits: Limits,
+        timing: Timing,
+        rules: PathRules,
+        environment: &Environment,
+    ) -> Result<Self, StartError> {
         let rng = environment.rng.fork();
         let crypto = Arc::new(tls.server().map_err(StartError::Credentials)?);
         let server = |transport| {
@@ -43,14 +54,14 @@ impl Endpoint {
             config.transport_config(Arc::new(transport));
             config
         };
-        let on_line = server(transport(Path::Line, Side::Dialled, &limits, &timing));
-        let on_loopback = server(transport(Path::Loopback, Side::Dialled, &limits, &timing));
+        let on_line = server(transport(Path::Line, Side::Dialled, &limits, &timing, &rules, Known::default()));
+        let on_loopback = server(transport(Path::Loopback, Side::Dialled, &limits, &timing, &rules, Known::default()));
         let runtime = Arc::new(QuicRuntime::new(environment.tasks.clone()));
         let local = environment.socket.local_addr().map_err(StartError::Socket)?;
         let config = endpoint_config(&tls, &rng, local);
-        let quic = quinn::Endpoint::new_with_abstract_socket(config, Some(on_line), environment.socket.clone(), runtime)
+        let quic = quinn::Endpoint::new_with_abstract_socket(config, Some(on_line.clone()), environment.socket.clone(), runtime)
             .map_err(StartError::Socket)?;
-        Ok(Self { quic, local, tls, limits, timing, rng, on_loopback: Arc::new(on_loopback) })
+        Ok(Self { quic, local, tls, limits, timing, rules, rng, on_line, on_loopback: Arc::new(on_loopback), memory: Mutex::default() })
     }
 
     /// The address of the socket.
@@ -71,7 +82,15 @@ impl Endpoint {
     /// Begins the handshake with a peer that dials.
     pub(crate) fn admit(&self, incoming: Incoming) -> Result<Connecting, quinn::ConnectionError> {
         match Path::to(incoming.remote_address()) {
-            Path::Line => incoming.accept(),
+            Path::Line => match self.memory().to(ip(incoming.remote_address())) {
+                None => incoming.accept(),
+                Some(path) => {
+                    let known = Known { rtt: Some(path.rtt), path: Some(path) };
+                    let mut config = self.on_line.clone();
+                    config.transport_config(Arc::new(self.transport(Path::Line, Side::Dialled, known)));
+                    incoming.accept_with(Arc::new(config))
+                }
+            },
             Path::Loopback => incoming.accept_with(self.on_loopback.clone()),
         }
     }
@@ -83,9 +102,26 @@ impl Endpoint {
         let mut config = ClientConfig::new(Arc::new(crypto));
         let rng = self.rng.clone();
         config.initial_dst_cid_provider(Arc::new(move || random_id(&rng, INITIAL_ID_BYTES)));
-        config.transport_config(Arc::new(transport(Path::to(address), Side::Dialling, &self.limits, &self.timing)));
+        let known = {
+            let memory = self.memory();
+            Known { rtt: memory.rtt(peer, ip(address)), path: memory.to(ip(address)) }
+        };
+        config.transport_config(Arc::new(self.transport(Path::to(address), Side::Dialling, known)));
         // The name in the handshake only has to be a name: the identity that is expected is in the verifier.
         self.quic.connect_with(config, address, peer.domain()).map_err(|error| unreachable(error.to_string()))
+    }
+
+    /// Takes note of how an admitted peer was reached, for the next connection over the same path.
+    pub(crate) fn learn(&self, peer: &Identity, address: SocketAddr, knowledge: PathKnowledge) {
+        self.memory().learn(peer, ip(address), knowledge);
+    }
+
+    fn transport(&self, path: Path, side: Side, known: Known) -> TransportConfig {
+        transport(path, side, &self.limits, &self.timing, &self.rules, known)
+    }
+
+    fn memory(&self) -> MutexGuard<'_, PathMemory> {
+        self.memory.lock().expect("nothing panics while it holds this lock")
     }
 
     /// Closes every connection, and waits a little for the peers to hear of it.
@@ -97,9 +133,8 @@ impl Endpoint {
     }
 }
 
-/// What kind of way leads to an address. The seam for choosing a congestion controller by evidence: Cubic everywhere now,
-/// which is right within a site and on loopback (BBR costs 1.85 times the CPU there) and wrong on lossy lines, where BBR
-/// keeps what Cubic loses (BASELINES, lesson 8).
+/// What kind of way leads to an address. On loopback, where nothing is lost and BBR costs 1.85 times the CPU (BASELINES, lesson 7), the
+/// controller is Cubic; anywhere else the evidence decides ([`ByEvidence`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Path {
     Loopback,
@@ -118,7 +153,14 @@ enum Side {
     Dialled,
 }
 
-fn transport(path: Path, side: Side, limits: &Limits, timing: &Timing) -> TransportConfig {
+/// What is known before a connection is made.
+#[derive(Clone, Copy, Default)]
+struct Known {
+    rtt: Option<Duration>,
+    path: Option<PathKnowledge>,
+}
+
+fn transport(path: Path, side: Side, limits: &Limits, timing: &Timing, rules: &PathRules, known: Known) -> TransportConfig {
     let mut config = TransportConfig::default();
     config
         .max_concurrent_bidi_streams(limits.streams.into())
@@ -129,19 +171,33 @@ fn transport(path: Path, side: Side, limits: &Limits, timing: &Timing) -> Transp
         .datagram_receive_buffer_size(Some(limits.datagram_bytes))
         .datagram_send_buffer_size(limits.datagram_bytes)
         .max_idle_timeout(IdleTimeout::try_from(timing.idle).ok())
-        .initial_rtt(timing.initial_rtt);
+        .initial_rtt(known.rtt.map_or(timing.initial_rtt, |rtt| rtt.clamp(INITIAL_RTT_MIN, INITIAL_RTT_MAX)));
     // One side is enough to show that both are alive, and a server has more connections than its clients.
     if side == Side::Dialling {
         config.keep_alive_interval(Some(timing.keep_alive));
     }
-    let mut cubic = CubicConfig::default();
+    let mut window_bytes = rules.initial_window_bytes.unwrap_or(known.path.map_or(WINDOW_BYTES_MIN, |path| path.initial_window_bytes()));
+    let mut decided = rules.controller;
     if path == Path::Loopback {
-        cubic.initial_window(LOOPBACK_WINDOW_BYTES);
+        window_bytes = LOOPBACK_WINDOW_BYTES;
+        decided = Some(Controller::Cubic);
         config.initial_mtu(LOOPBACK_MTU).min_mtu(LOOPBACK_MTU).mtu_discovery_config(None);
         config.initial_rtt(LOOPBACK_RTT);
     }
-    config.congestion_controller_factory(Arc::new(cubic));
+    config.congestion_controller_factory(controller(decided, window_bytes, known.path.is_some_and(|path| path.loses())));
     config
+}
+
+fn controller(decided: Option<Controller>, initial_window_bytes: u64, loses: bool) -> Arc<dyn ControllerFactory + Send + Sync> {
+    match decided {
+        Some(Controller::Cubic) => Arc::new(cubic(initial_window_bytes)),
+        Some(Controller::Bbr) => Arc::new(bbr(initial_window_bytes)),
+        None => Arc::new(ByEvidence { initial_window_bytes, loses }),
+    }
+}
+
+fn ip(address: SocketAddr) -> IpAddr {
+    address.ip().to_canonical()
 }
 
 fn endpoint_config(tls: &Tls, rng: &Rng, local: SocketAddr) -> EndpointConfig {
@@ -203,5 +259,8 @@ const ID_BYTES: usize = 8;
 const INITIAL_ID_BYTES: usize = 20;
 /// What a client may send before it is answered: a ClientHello and some early retransmissions.
 const INCOMING_BYTES: u64 = 64 << 10;
+/// Round trips are known to the last measurement, but a busy peer may take some time more, and a wrong figure must do no harm.
+const INITIAL_RTT_MIN: Duration = Duration::from_millis(10);
+const INITIAL_RTT_MAX: Duration = Duration::from_secs(1);
 /// Loopback answers within microseconds; this allows for a busy machine.
 const LOOPBACK_RTT: Duration = Duration::from_millis(20);

@@ -19,9 +19,11 @@ mod real;
 
 mod config;
 mod limits;
+mod paths;
 mod policy;
 
 // From the datagram to an admitted connection.
+mod congestion;
 mod endpoint;
 mod tls;
 
@@ -77,6 +79,7 @@ pub use header::{MethodId, Priority, Trace};
 pub use limits::{BODY_BYTES_MAX, Limits, Timing};
 pub use options::{CallOptions, NotifyError, Reply, To};
 pub use overlay::Overlay;
+pub use paths::{Controller, PathRules};
 pub use policy::Policy;
 pub use service::{Answer, Call, Caller, Descriptor, MethodDescriptor, RawAnswer, Service, StreamAnswer};
 pub use status::{Path, PeerStatus, Ping, TlsFacts};

@@ -117,6 +117,16 @@ pub(crate) const LOOPBACK_MTU: u16 = 6500;
 /// The initial congestion window on loopback: ten datagrams, as RFC 9002, section 7.2, says for smaller ones.
 pub(crate) const LOOPBACK_WINDOW_BYTES: u64 = 10 * LOOPBACK_MTU as u64;
 
+/// The least that a connection may send before anything is acknowledged: what RFC 9002, section 7.2, recommends as the most for a path of
+/// which nothing is known is 14,720; see `overlay/PATHS.md` for why this is more.
+pub(crate) const WINDOW_BYTES_MIN: u64 = 60_000;
+
+/// The most that a connection to an address that was reached before may send at once: 20 ms of 100 Mbit/s.
+pub(crate) const WINDOW_BYTES_MAX: u64 = 240_000;
+
+/// Of how many addresses it is remembered how they were reached; about 200 bytes each.
+pub(crate) const PATHS_REMEMBERED: usize = 1024;
+
 /// How many cancellations a peer may send at once, and how many a second after that. Somebody who opens and cancels
 /// faster makes us work for nothing (HTTP/2 rapid reset) and is cut.
 pub(crate) const CANCELS_AT_ONCE: u32 = 8192;

@@ -17,6 +17,7 @@ use crate::header::MethodId;
 use crate::hello::{Generation, Hello};
 use crate::limits::{Limits, Timing};
 use crate::options::CallOptions;
+use crate::paths::PathRules;
 use crate::policy::Policy;
 use crate::refusals::Refusals;
 use crate::service::Service;
@@ -30,6 +31,7 @@ pub(crate) struct Node {
     pub(crate) policy: Policy,
     pub(crate) limits: Limits,
     pub(crate) timing: Timing,
+    pub(crate) paths: PathRules,
     /// What we tell every peer about ourselves.
     pub(crate) hello: Hello,
     pub(crate) tls: Arc<Tls>,
@@ -57,13 +59,14 @@ impl Node {
         }
         let tls = Arc::new(Tls::new(credentials, anchors, &environment)?);
         let dispatch = Dispatch::new(services)?;
-        let endpoint = Endpoint::new(tls.clone(), config.limits.clone(), config.timing.clone(), &environment)?;
+        let endpoint = Endpoint::new(tls.clone(), config.limits.clone(), config.timing.clone(), config.paths.clone(), &environment)?;
         let generation = Generation { random: environment.rng.next_u64(), started_micros: environment.wall_clock.now_micros() };
         Ok(Self {
             identity,
             policy: config.policy.clone(),
             limits: config.limits.clone(),
             timing: config.timing.clone(),
+            paths: config.paths.clone(),
             hello: Hello { generation, announce: config.announce },
             tls,
             endpoint,

@@ -21,6 +21,8 @@ pub enum Travel {
 /// What the connection's own packets tell about its path.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct PathWatch {
+    /// What was decided for it, whatever it sees.
+    rule: Option<Travel>,
     travel: Travel,
     loss: f64,
     sent: u64,
@@ -37,6 +39,10 @@ pub(crate) struct PathFacts {
 }
 
 impl PathWatch {
+    pub(crate) fn new(rule: Option<Travel>) -> Self {
+        Self { rule, ..Self::default() }
+    }
+
     /// Whether it is time to [`observe`](Self::observe) again.
     pub(crate) fn is_due(&self, now: Instant) -> bool {
         self.next_look.is_none_or(|at| now >= at)
@@ -59,7 +65,7 @@ impl PathWatch {
 
     /// How the next small call travels.
     pub(crate) fn travel(&self) -> Travel {
-        self.travel
+        self.rule.unwrap_or(self.travel)
     }
 
     /// The share of packets lost lately, from 0 to 1.
@@ -78,7 +84,7 @@ impl PathWatch {
 }
 
 /// From one lost packet in 200 on a path counts as lossy ...
-const LOSSY: f64 = 0.005;
+pub(crate) const LOSSY: f64 = 0.005;
 /// ... and up to one in 1,000 as clean again.
 const CLEAN: f64 = 0.001;
 /// A retransmission costs more than a round trip: from here on people feel it.

@@ -1,15 +1,24 @@
 //! The command line of `caps-sim`.
 
+mod assess;
+mod bugs;
 mod crew;
+mod fidelity;
 mod profiles;
 mod replay;
 mod run;
+mod scenarios;
 mod seeds;
 mod shrink;
 mod soak;
+mod transport;
+
+use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
+
+use crate::emulator::LabCommand;
 
 /// Runs whole deployments in a simulated world, and tells what becomes of them.
 #[derive(Debug, Parser)]
@@ -21,6 +30,8 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Tell how a deployment will feel, before it exists.
+    Assess(assess::Assess),
     /// Run a scenario under one seed or many.
     Run(run::Run),
     /// Run one seed again and tell its story.
@@ -29,6 +40,16 @@ enum Command {
     Shrink(shrink::Shrink),
     /// Run a scenario under new seeds until the time is over.
     Soak(soak::Soak),
+    /// Hunt for bugs made on purpose: is the simulation good for anything?
+    Bugs(bugs::Bugs),
+    /// Measure the transport on lines of all kinds.
+    Transport(transport::Transport),
+    /// Run a deployment's real processes over emulated lines, in network namespaces of this machine.
+    Lab(LabCommand),
+    /// List the library of scenarios.
+    Scenarios(scenarios::Scenarios),
+    /// Hold predictions against real processes over emulated lines.
+    Fidelity(fidelity::Fidelity),
     /// List the link profiles, with their figures and where they come from.
     Profiles(profiles::Profiles),
     /// Print completions for a shell.
@@ -42,10 +63,19 @@ impl Cli {
     /// Does what was asked for. `false`: it was done, and what was found is not good.
     pub fn run(self) -> anyhow::Result<bool> {
         match self.command {
+            Command::Assess(command) => command.run(),
             Command::Run(command) => command.run(),
             Command::Replay(command) => command.run(),
             Command::Shrink(command) => command.run(),
             Command::Soak(command) => command.run(),
+            Command::Bugs(command) => command.run(),
+            Command::Transport(command) => {
+                command.run()?;
+                Ok(true)
+            }
+            Command::Lab(command) => Ok(command.run()? == ExitCode::SUCCESS),
+            Command::Scenarios(command) => command.run().map(|()| true),
+            Command::Fidelity(command) => command.run(),
             Command::Profiles(command) => {
                 command.run();
                 Ok(true)

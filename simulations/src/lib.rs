@@ -21,10 +21,17 @@ mod timeline;
 mod world;
 
 // What is done in it.
+pub mod known_bugs;
 pub mod scenario;
+pub mod transport;
+
+// What it tells of a deployment that nobody has built.
+pub mod assess;
 
 // Real processes on the same links.
 pub mod emulator;
+
+pub mod fidelity;
 
 mod cli;
 

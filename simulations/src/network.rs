@@ -92,6 +92,8 @@ struct Machine {
     reading_ns: u64,
     busy_until_ns: u64,
     nat: Option<Nat>,
+    /// Bytes of IP packets that it sent, and that reached it.
+    carried_bytes: u64,
 }
 
 #[derive(Default)]
@@ -150,9 +152,9 @@ impl Network {
         id
     }
 
-    /// Gives a machine one address more.
-    pub(crate) fn add_address(&self, machine: MachineId, address: IpAddr) {
-        self.lock().owners.insert(address, machine);
+    /// Makes reading a datagram take a machine this long.
+    pub(crate) fn set_reading(&self, machine: MachineId, reading: Duration) {
+        self.lock().machine(machine).reading_ns = nanos(reading);
     }
 
     /// Tells the network how to find the way between two machines. It asks once for each pair; links of the same id are one link, with one
@@ -224,10 +226,23 @@ impl Network {
         }
     }
 
+    /// Puts another link where this one is, whether anything has passed it yet or not.
+    pub(crate) fn set_link(&self, id: &HopId, figures: LinkFigures) {
+        let now = self.clock.now_ns();
+        let mut inner = self.lock();
+        let place = inner.link(id.clone(), figures);
+        inner.links[place].set_figures(now, figures);
+    }
+
     /// The links, with what passed them.
     pub(crate) fn links(&self) -> BTreeMap<HopId, (LinkFigures, LinkStats)> {
         let inner = self.lock();
         inner.link_ids.iter().map(|(id, &place)| (id.clone(), (*inner.links[place].figures(), inner.links[place].stats()))).collect()
+    }
+
+    /// Bytes of IP packets that a machine has sent and received.
+    pub(crate) fn carried_bytes(&self, machine: MachineId) -> u64 {
+        self.lock().machine(machine).carried_bytes
     }
 
     pub(crate) fn counts(&self) -> Counts {
@@ -316,6 +331,7 @@ impl Inner {
     fn send(&mut self, now: u64, sender: MachineId, inside: SocketAddr, to: SocketAddr, ecn: Option<EcnCodepoint>, datagram: &[u8]) {
         let from = self.machine(sender).nat.as_mut().map_or(inside, |nat| nat.outgoing(now, inside, to));
         self.trace.datagram(now, from, to, datagram);
+        self.machine(sender).carried_bytes += (datagram.len() + HEADER_BYTES) as u64;
         self.counts.sent += 1;
         self.counts.sent_bytes += datagram.len() as u64;
         let Some(&receiver) = self.owners.get(&to.ip()) else {
@@ -377,6 +393,7 @@ impl Inner {
             return None;
         }
         self.counts.delivered += 1;
+        self.machines[parcel.receiver.0 as usize].carried_bytes += (parcel.bytes.len() + HEADER_BYTES) as u64;
         self.trace.datagram(now, parcel.from, parcel.to, &parcel.bytes);
         inbox.waiting_bytes += parcel.bytes.len();
         inbox.waiting.push_back(parcel);

@@ -4,6 +4,7 @@
 //! [`actor`]s work and the [`monitor`] watches) → [`outcome`] (what to tell). [`shrink`] makes a failing timetable smaller.
 
 mod actor;
+mod closing;
 mod fault;
 mod file;
 mod ledger;
@@ -13,6 +14,7 @@ mod panics;
 mod run;
 pub mod shrink;
 mod storm;
+mod surroundings;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -28,6 +30,7 @@ pub use storm::Storm;
 
 use crate::machine::Speed;
 use ledger::Ledger;
+use surroundings::Surroundings;
 
 /// A scenario that makes sense.
 #[derive(Clone, Debug)]
@@ -54,6 +57,8 @@ pub struct Scenario {
     pub storm: Option<Storm>,
     /// What must hold beyond the invariants.
     pub expect: Expect,
+    /// NATs, slow machines, and links that change.
+    surroundings: Surroundings,
 }
 
 /// What each front end does while the scenario lasts.
@@ -78,11 +83,15 @@ pub struct Expect {
     pub write_gap_max: Option<Duration>,
     /// At most this many operations fail.
     pub failed_max: Option<u64>,
+    /// No follower is told of a write longer after it was acknowledged.
+    pub lateness_max: Option<Duration>,
+    /// At most this many datagrams are sent.
+    pub datagrams_max: Option<u64>,
 }
 
 impl Expect {
     /// What is not as expected, in words.
-    fn unmet(&self, ledger: &Ledger) -> Vec<String> {
+    fn unmet(&self, ledger: &Ledger, datagrams: u64) -> Vec<String> {
         let book = ledger.open();
         let (acknowledged, failed) = (book.acknowledged_at.len() as u64, book.failed.values().sum::<u64>());
         let mut unmet = Vec::new();
@@ -95,6 +104,16 @@ impl Expect {
         }
         if let Some(most) = self.failed_max.filter(|most| failed > *most) {
             unmet.push(format!("{failed} operations failed, and {most} were expected at most"));
+        }
+        if let Some(most) = self.lateness_max.filter(|most| book.longest_lateness > *most) {
+            let late = Compact(book.longest_lateness);
+            unmet.push(format!(
+                "a follower was told of a write {late} after it was acknowledged, and {} was expected at most",
+                Compact(most)
+            ));
+        }
+        if let Some(most) = self.datagrams_max.filter(|most| datagrams > *most) {
+            unmet.push(format!("{datagrams} datagrams were sent, and {most} were expected at most"));
         }
         unmet
     }

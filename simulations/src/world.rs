@@ -1,18 +1,25 @@
 //! A world: the machines of a deployment, the network between them, and the nodes that run on them, built as `caps run` builds them.
 
+mod door;
+
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
 use caps_certs_gen::{Authority, Identity, Key, Layer, NodeCredentials, TrustAnchors};
+use caps_model::messages::cabinet::ReplicaRole;
 use caps_node::deployment::network::{HopId, LinkFigures};
 use caps_node::deployment::{Deployment, Node, StateKind};
 use caps_node::node::{self, Place, Running};
 use caps_overlay::{Environment, Overlay, Rng, Tasks};
 use caps_store::Store;
 use caps_store::storage::MemoryStorage;
+
+pub(crate) use door::Door;
+use door::Processes;
 
 use crate::clock::Clock;
 use crate::crypto;
@@ -41,16 +48,12 @@ struct Machine {
     address: SocketAddr,
     clock: Arc<MachineClock>,
     disk: MemoryStorage,
-    process: Option<Process>,
-    /// How many processes have run here.
-    lives: u64,
-}
-
-#[derive(Debug)]
-struct Process {
-    tasks: Tasks,
-    /// A server; front ends are in the hands of whoever started them.
     server: Option<Running>,
+    /// Its other processes: front ends are in the hands of whoever started them.
+    processes: Processes,
+    /// How many of those there were.
+    opened: Arc<AtomicU64>,
+    speed: Speed,
 }
 
 impl World {
@@ -62,16 +65,31 @@ impl World {
         T: Send + 'static,
         F: Future<Output = anyhow::Result<T>>,
     {
+        Self::run_bent(deployment, seed, speed, Box::new(|_, _, hops| hops), main)
+    }
+
+    /// The same, with other lines than the deployment's: `bend` gives what really lies between two nodes.
+    pub(crate) fn run_bent<T, F>(
+        deployment: Deployment,
+        seed: u64,
+        speed: Speed,
+        bend: Bend,
+        main: impl FnOnce(World) -> F + Send + 'static,
+    ) -> anyhow::Result<T>
+    where
+        T: Send + 'static,
+        F: Future<Output = anyhow::Result<T>>,
+    {
         let clock = Clock::default();
         let network = Network::new(seed, clock.clone());
         let agenda = Arc::new(network.clone());
         crate::clock::simulate(seed, clock.clone(), agenda, move || async move {
-            let world = Self::new(deployment, seed, speed, network, clock)?;
+            let world = Self::new(deployment, seed, speed, bend, network, clock)?;
             main(world).await
         })
     }
 
-    fn new(deployment: Deployment, seed: u64, speed: Speed, network: Network, clock: Clock) -> anyhow::Result<Self> {
+    fn new(deployment: Deployment, seed: u64, speed: Speed, bend: Bend, network: Network, clock: Clock) -> anyhow::Result<Self> {
         let rng = Rng::seeded(seed);
         let deployment = Arc::new(settled(deployment));
         let papers = Papers::new(&deployment, rng.fork())?;
@@ -90,7 +108,17 @@ impl World {
             let address = node.listen.unwrap_or_else(|| address(place));
             let id = network.add_machine(address.ip(), speed.datagram);
             let clock = Arc::new(MachineClock::new(world.clock.clone()));
-            let machine = Machine { node: node.clone(), id, address, clock, disk: MemoryStorage::new(), process: None, lives: 0 };
+            let machine = Machine {
+                node: node.clone(),
+                id,
+                address,
+                clock,
+                disk: MemoryStorage::new(),
+                server: None,
+                processes: Processes::default(),
+                opened: Arc::default(),
+                speed,
+            };
             world.machines.insert(node.name.clone(), machine);
             by_id.insert(id, node.clone());
         }
@@ -100,7 +128,7 @@ impl World {
                 deployment.network.hops(from, other)?;
             }
         }
-        network.set_map(Box::new(move |from, to| hops(&deployment, &by_id, from, to)));
+        network.set_map(Box::new(move |from, to| hops(&deployment, &bend, &by_id, from, to)));
         Ok(world)
     }
 
@@ -153,23 +181,29 @@ impl World {
     /// Starts the server of this name, on what its machine's disk has.
     pub async fn start(&mut self, name: &str) -> anyhow::Result<()> {
         let place = self.place(name)?;
-        let tasks = place.environment.tasks.clone();
         let machine = self.machine(name)?;
         let disk = machine.disk.clone();
         let server = node::start_in(&self.deployment, &machine.node, place, move || Ok(Arc::new(disk))).await;
         let server = server.with_context(|| format!("{name} does not start"))?;
-        self.machine_mut(name)?.process = Some(Process { tasks, server: Some(server) });
+        self.machine_mut(name)?.server = Some(server);
         Ok(())
     }
 
-    /// Makes the front end of this name join the overlay; another one of the same name that ran before is dead.
+    /// Makes the front end of this name join the overlay; whatever ran on its machine before is dead.
     pub async fn front_end(&mut self, name: &str) -> anyhow::Result<Overlay> {
         self.crash(name)?;
-        let place = self.place(name)?;
-        let tasks = place.environment.tasks.clone();
-        let overlay = node::leaf_in(&self.deployment, place).await?;
-        self.machine_mut(name)?.process = Some(Process { tasks, server: None });
-        Ok(overlay)
+        self.door(name)?.open().await
+    }
+
+    /// Where front ends of this name come from.
+    pub(crate) fn door(&mut self, name: &str) -> anyhow::Result<Door> {
+        let identity = self.machine(name)?.node.identity.clone();
+        let (credentials, anchors) = (self.papers.credentials(&identity)?, self.papers.anchors.clone());
+        let (deployment, network, speed, rng) = (self.deployment.clone(), self.network.clone(), self.speed, self.rng.fork());
+        let Machine { id, address, clock, opened, processes, .. } = self.machine(name)?;
+        let (machine, address, clock) = (*id, *address, clock.clone());
+        let (opened, processes) = (opened.clone(), processes.clone());
+        Ok(Door { deployment, network, machine, address, clock, speed, rng, credentials, anchors, opened, processes })
     }
 
     /// Joins as the administrator, from a machine at the first site.
@@ -181,11 +215,14 @@ impl World {
     pub fn crash(&mut self, name: &str) -> anyhow::Result<bool> {
         let network = self.network.clone();
         let machine = self.machine_mut(name)?;
-        let Some(process) = machine.process.take() else { return Ok(false) };
-        process.tasks.abort_all();
-        process.tasks.resume();
-        network.unbind(machine.address);
-        Ok(true)
+        let server = machine.server.take().map(|server| (machine.address, server.overlay().environment().tasks.clone()));
+        let processes: Vec<(SocketAddr, Tasks)> = door::lock(&machine.processes).drain(..).chain(server).collect();
+        for (address, tasks) in &processes {
+            tasks.abort_all();
+            tasks.resume();
+            network.unbind(*address);
+        }
+        Ok(!processes.is_empty())
     }
 
     /// Cuts the power of a machine: the process dies, and what the disk had not got to is lost, or not, sector by sector.
@@ -200,7 +237,7 @@ impl World {
     pub async fn stop(&mut self, name: &str) -> anyhow::Result<bool> {
         let network = self.network.clone();
         let machine = self.machine_mut(name)?;
-        let Some(Process { server: Some(server), .. }) = machine.process.take() else { return Ok(false) };
+        let Some(server) = machine.server.take() else { return Ok(false) };
         let address = machine.address;
         server.stop().await;
         network.unbind(address);
@@ -209,9 +246,19 @@ impl World {
 
     /// Holds a process, or lets it go on.
     pub fn set_paused(&mut self, name: &str, paused: bool) -> anyhow::Result<()> {
-        if let Some(process) = &self.machine(name)?.process {
-            if paused { process.tasks.pause() } else { process.tasks.resume() }
+        let machine = self.machine(name)?;
+        let server = machine.server.as_ref().map(|server| server.overlay().environment().tasks.clone());
+        let others: Vec<Tasks> = door::lock(&machine.processes).iter().map(|(_, tasks)| tasks.clone()).collect();
+        for tasks in others.iter().chain(&server) {
+            if paused { tasks.pause() } else { tasks.resume() }
         }
+        Ok(())
+    }
+
+    /// Makes a machine faster or slower than the others; what runs on it already keeps its disk's pace.
+    pub(crate) fn set_speed(&mut self, name: &str, speed: Speed) -> anyhow::Result<()> {
+        self.network.set_reading(self.machine(name)?.id, speed.datagram);
+        self.machine_mut(name)?.speed = speed;
         Ok(())
     }
 
@@ -245,17 +292,24 @@ impl World {
 
     /// Whether a process runs on the machine of this name.
     pub fn is_up(&self, name: &str) -> bool {
-        self.machines.get(name).is_some_and(|machine| machine.process.is_some())
+        self.machines.get(name).is_some_and(|machine| machine.server.is_some() || !door::lock(&machine.processes).is_empty())
     }
 
     /// The replica of this name, if it runs.
     pub fn store(&self, name: &str) -> Option<&Store> {
-        self.machines.get(name)?.process.as_ref()?.server.as_ref()?.store()
+        self.server(name)?.store()
+    }
+
+    /// The replica that leads the cabinet, as far as it knows. One that was overtaken and has not heard of it has an older term.
+    pub fn leader(&self) -> Option<String> {
+        let standing = |name: String| self.store(&name).map(|store| store.status()).map(|status| (status.term, status.role, name));
+        let leaders = self.names(Layer::Cabinet).into_iter().filter_map(standing).filter(|(_, role, _)| *role == ReplicaRole::Leader);
+        leaders.max_by_key(|(term, ..)| *term).map(|(_, _, name)| name)
     }
 
     /// The server of this name, if it runs.
     pub fn server(&self, name: &str) -> Option<&Running> {
-        self.machines.get(name)?.process.as_ref()?.server.as_ref()
+        self.machines.get(name)?.server.as_ref()
     }
 
     /// The disk of a machine.
@@ -271,17 +325,11 @@ impl World {
         Ok(self.machine(name)?.id)
     }
 
-    /// What the node of this name gets from its machine, for its next life.
+    /// What the server of this name gets from its machine, for its next life.
     fn place(&mut self, name: &str) -> anyhow::Result<Place> {
-        let (rng, network, speed) = (self.rng.fork(), self.network.clone(), self.speed);
+        let (rng, network, speed) = (self.rng.fork(), self.network.clone(), self.machine(name)?.speed);
         let anchors = self.papers.anchors.clone();
-        let machine = self.machine_mut(name)?;
-        machine.lives += 1;
-        if machine.node.listen.is_none() {
-            // A front end's process gets another port each time, as from a real system.
-            let port = FIRST_PORT + u16::try_from(machine.lives % PORTS).expect("it was taken modulo the number of ports");
-            machine.address.set_port(port);
-        }
+        let machine = self.machine(name)?;
         let environment = Environment {
             socket: network.bind(machine.id, machine.address),
             provider: crypto::provider(),
@@ -370,11 +418,20 @@ fn settled(mut deployment: Deployment) -> Deployment {
     deployment
 }
 
-fn hops(deployment: &Deployment, nodes: &BTreeMap<MachineId, Node>, from: MachineId, to: MachineId) -> Vec<(HopId, LinkFigures)> {
-    let ends = nodes.get(&from).zip(nodes.get(&to));
-    let hops = ends.and_then(|(from, to)| deployment.network.hops(from, to).ok()).unwrap_or_default();
-    hops.into_iter().map(|hop| (hop.id, hop.figures)).collect()
+fn hops(
+    deployment: &Deployment,
+    bend: &Bend,
+    nodes: &BTreeMap<MachineId, Node>,
+    from: MachineId,
+    to: MachineId,
+) -> Vec<(HopId, LinkFigures)> {
+    let Some((from, to)) = nodes.get(&from).zip(nodes.get(&to)) else { return Vec::new() };
+    let hops = deployment.network.hops(from, to).unwrap_or_default();
+    bend(from, to, hops.into_iter().map(|hop| (hop.id, hop.figures)).collect())
 }
+
+/// Changes what lies between two nodes.
+pub(crate) type Bend = Box<dyn Fn(&Node, &Node, Vec<(HopId, LinkFigures)>) -> Vec<(HopId, LinkFigures)> + Send>;
 
 /// The address of the machine at this place in the file.
 fn address(place: usize) -> SocketAddr {
@@ -393,7 +450,3 @@ const PORT: u16 = 4433;
 
 /// What home routers keep a silent UDP binding for: RFC 4787 asks for two minutes, many give half a minute.
 const NAT_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// The ports that front ends get, as from a real system.
-const FIRST_PORT: u16 = 49_152;
-const PORTS: u64 = 16_384;

@@ -13,6 +13,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 pub use figures::LinkFigures;
+pub use file::Link;
 
 use super::profile::Profile;
 use super::region::Region;
@@ -74,6 +75,14 @@ pub enum HopId {
 }
 
 impl Network {
+    /// What a `[[link]]` that somebody writes elsewhere says: its two sites, and its figures there and back. A complaint comes with the byte where
+    /// it stands.
+    pub fn understand(&self, link: &Link) -> Result<(String, String, LinkFigures, LinkFigures), (usize, String)> {
+        let (one, other) = check::ends(link, self)?;
+        let (there, back) = check::directions(link)?;
+        Ok((one, other, there, back))
+    }
+
     /// The ways that a datagram takes from one node to another, in order; none from a node to itself.
     ///
     /// Between two sites without a link and without regions there is no way: the error says which, and what to add.

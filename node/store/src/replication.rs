@@ -22,7 +22,7 @@ use std::fmt;
 
 use bytes::Bytes;
 use caps_overlay::bugs::{self, Bug};
-use raft::eraftpb::{Entry, Message};
+use raft::eraftpb::{Entry, Message, MessageType};
 use raft::{RawNode, StateRole};
 
 pub use guard::{LostEntries, Refusal};
@@ -196,6 +196,9 @@ impl Consensus {
 
     /// A peer said something.
     pub(crate) fn handle_message(&mut self, message: Message) -> Result<(), HandleError> {
+        if bugs::has(Bug::ForgottenVote) && message.get_msg_type() == MessageType::MsgRequestVote {
+            self.node.raft.vote = raft::INVALID_ID;
+        }
         let vote_is_durable = self.writing.is_empty();
         match guard::judge(&self.node, vote_is_durable, message) {
             Verdict::Handle(message) => {
@@ -247,7 +250,7 @@ impl Consensus {
         }
         let entry = Entry { data: payload, ..Entry::default() };
         let mut proposal = Message::default();
-        proposal.set_msg_type(raft::eraftpb::MessageType::MsgPropose);
+        proposal.set_msg_type(MessageType::MsgPropose);
         proposal.from = self.node.raft.id;
         proposal.set_entries(vec![entry].into());
         self.node.raft.step(proposal).map_err(|_| ProposeError::Full)
@@ -292,7 +295,7 @@ impl Consensus {
         output.committed = ready.take_committed_entries().into_iter().map(log::to_journal).collect();
         output.reads = ready.take_read_states().iter().filter_map(|read| Some((context(&read.request_ctx)?, read.index))).collect();
         let follow = ready.take_persisted_messages();
-        if ready.must_sync() && !(bugs::has(Bug::UnsavedVote) && ready.entries().is_empty()) {
+        if ready.must_sync() {
             let entries = ready.take_entries();
             output.write = Some(Write {
                 number,

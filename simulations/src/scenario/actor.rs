@@ -5,8 +5,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use caps_adapters::mail::Limits;
 use caps_frontend::{Client, ClientError, gateway};
-use caps_model::messages::{From, ObjectChange, Update};
-use caps_model::{Filter, Name, Object, ObjectId, Query, Record, Value};
+use caps_model::messages::{From, ObjectChange, Outcome, Update};
+use caps_model::{CommitId, Filter, Name, Object, ObjectId, Query, Record, Value};
 use caps_overlay::{CallOptions, Identity, Layer, MethodId, Rng, To};
 use tokio::time::sleep;
 
@@ -41,8 +41,9 @@ impl Actor {
             self.ledger.open().at_work.insert(me.clone());
             const SHARES: u64 = 1_000_000;
             if (self.rng.below(SHARES) as f64) < self.load.writes * SHARES as f64 {
-                match self.rng.below(10) {
-                    0 => self.close_a_case().await,
+                match self.rng.below(20) {
+                    0 | 1 => self.close_a_case().await,
+                    2 => self.seal_a_mail(number).await,
                     _ => self.file_a_mail(number, &mut mails).await,
                 }
             } else {
@@ -70,6 +71,9 @@ impl Actor {
                 }
             };
             let mut book = self.ledger.open();
+            if let Update::Changes { position, .. } = &update {
+                book.followed(*position, self.now());
+            }
             let Some(seen) = book.seen.get_mut(&key) else { return };
             match update {
                 Update::Present { position, complete: true, .. } => {
@@ -104,31 +108,69 @@ impl Actor {
             known if self.rng.below(3) == 0 => mails.get(usize::try_from(self.rng.below(known as u64)).unwrap_or(0)).cloned(),
             _ => None,
         };
-        if let Ok(case) = self.file(&id, answered.as_deref()).await {
+        let commit = self.client.new_commit();
+        if let Ok(answer) = self.file_as(commit, &id, answered.as_deref()).await {
             mails.push(id);
-            if let Some(case) = case {
-                self.look_for(case).await;
+            if let Some(case) = answer.get("case").and_then(|values| values.first()?.as_reference()) {
+                self.look_for(case, answer.get("number").and_then(|values| values.first()?.as_int())).await;
+            }
+            if self.rng.below(4) == 0 {
+                self.ask_a_stranger(commit).await;
             }
         }
     }
 
-    async fn file(&self, id: &str, answers: Option<&str>) -> Result<Option<ObjectId>, ClientError> {
+    /// Files a mail while somebody else sees to it that it is never filed: one of the two wins, and both hear the same.
+    async fn seal_a_mail(&self, number: u64) {
+        let (commit, id) = (self.client.new_commit(), format!("sealed-{number}-{}-{}", self.name, self.life));
+        let sealing = async {
+            sleep(Duration::from_millis(self.rng.below(20))).await;
+            self.client.outcome(commit, true).await
+        };
+        let (filed, sealed) = futures_util::future::join(self.file_as(commit, &id, None), sealing).await;
+        if let (Ok(_), Ok(Outcome::Sealed)) = (&filed, &sealed) {
+            self.broken(format!("{commit} was said never to happen, and was acknowledged"));
+        }
+    }
+
+    /// What was acknowledged is known to everybody who asks afterwards, whatever they have seen before.
+    async fn ask_a_stranger(&self, commit: CommitId) {
+        let stranger = Client::new(self.client.overlay().clone(), self.load.patience);
+        match stranger.outcome(commit, false).await {
+            Ok(Outcome::Accepted { .. }) => self.ledger.open().reads += 1,
+            Ok(outcome) => self.broken(format!("{commit} was acknowledged, and then its outcome was {outcome:?}")),
+            Err(error) => self.ledger.open().failed(error.to_string()),
+        }
+    }
+
+    async fn file(&self, id: &str, answers: Option<&str>) -> Result<Record, ClientError> {
+        self.file_as(self.client.new_commit(), id, answers).await
+    }
+
+    async fn file_as(&self, commit: CommitId, id: &str, answers: Option<&str>) -> Result<Record, ClientError> {
         let raw = mail(&self.name, id, answers);
         let arguments = gateway::file_mail_arguments(raw.as_bytes(), &Limits::default()).expect("the mail above is well formed");
-        let commit = self.client.new_commit();
         self.ledger.open().asked(commit, &self.name, self.life, self.now(), Some(message_id(id)));
         let answer = self.client.call_as(commit, Name::fixed("casedesk"), Name::fixed("file_mail"), arguments).await;
         self.note(commit, &answer);
-        answer.map(|called| called.result.get("case").and_then(|values| values.first()?.as_reference()))
+        answer.map(|called| called.result)
     }
 
     /// Whoever was told that something is durable finds it.
-    async fn look_for(&self, case: ObjectId) {
+    async fn look_for(&self, case: ObjectId, number: Option<i64>) {
         let before = self.client.position();
         match self.client.get(vec![case]).await {
             Ok(got) => {
-                if got.objects.first().is_none_or(Option::is_none) {
-                    self.broken(format!("a case that was just filed is not there, read at {} after {before}", got.position));
+                match got.objects.first().and_then(Option::as_ref) {
+                    None => self.broken(format!("a case that was just filed is not there, read at {} after {before}", got.position)),
+                    Some(case) if case.int("number") != number => {
+                        self.broken(format!(
+                            "the case {} was said to have the number {number:?}, and has {:?}",
+                            case.id,
+                            case.int("number")
+                        ));
+                    }
+                    Some(_) => {}
                 }
                 self.answered_at(before.0, got.position.0);
             }
@@ -171,7 +213,7 @@ impl Actor {
         }
     }
 
-    fn note(&self, commit: caps_model::CommitId, answer: &Result<caps_model::messages::host::Called, ClientError>) {
+    fn note(&self, commit: CommitId, answer: &Result<caps_model::messages::host::Called, ClientError>) {
         let mut book = self.ledger.open();
         match answer {
             Ok(called) => book.acknowledged(commit, called.position, self.now()),

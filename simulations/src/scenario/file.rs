@@ -11,6 +11,7 @@ use toml::Spanned;
 
 use super::fault::{Planned, Target};
 use super::storm::KINDS;
+use super::surroundings::{FileMachine, FileNat, FileSchedule, Surroundings};
 use super::{Expect, Load, Scenario, Storm};
 use crate::machine::Speed;
 
@@ -55,6 +56,12 @@ struct File {
     #[serde(default)]
     speed: FileSpeed,
     #[serde(default)]
+    nat: Vec<FileNat>,
+    #[serde(default)]
+    machine: Vec<FileMachine>,
+    #[serde(default)]
+    schedule: Vec<FileSchedule>,
+    #[serde(default)]
     fault: Vec<Spanned<Planned>>,
     storm: Option<Spanned<FileStorm>>,
     #[serde(default)]
@@ -81,10 +88,10 @@ struct FileLoad {
 
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields)]
-struct FileSpeed {
-    datagram: Option<Spanned<String>>,
-    sync: Option<Spanned<String>>,
-    password: Option<Spanned<String>>,
+pub(super) struct FileSpeed {
+    pub(super) datagram: Option<Spanned<String>>,
+    pub(super) sync: Option<Spanned<String>>,
+    pub(super) password: Option<Spanned<String>>,
 }
 
 #[derive(Deserialize)]
@@ -103,10 +110,12 @@ struct FileExpect {
     acknowledged_min: Option<u64>,
     write_gap_max: Option<Spanned<String>>,
     failed_max: Option<u64>,
+    lateness_max: Option<Spanned<String>>,
+    datagrams_max: Option<u64>,
 }
 
 /// The byte where something is wrong, and what.
-type Complaint = (usize, String);
+pub(super) type Complaint = (usize, String);
 
 pub(super) fn read(path: &Path) -> Result<Scenario, ScenarioError> {
     let text = std::fs::read_to_string(path).map_err(|cause| ScenarioError::Unreadable { path: path.to_owned(), cause })?;
@@ -134,12 +143,13 @@ fn scenario(path: &Path, file: File, mut deployment: Deployment) -> Result<Scena
     for crowd in &file.crowd {
         add_crowd(&mut deployment, crowd)?;
     }
-    let length = within(&file.length, LENGTH)?;
+    let (length, speed) = (within(&file.length, LENGTH)?, file.speed.understand(Speed::default())?);
     let timetable = file.fault.iter().map(|fault| planned(fault, &deployment, length)).collect::<Result<Vec<_>, _>>()?;
     Ok(Scenario {
         path: path.to_owned(),
         about: file.about,
-        speed: speed(&file.speed)?,
+        speed,
+        surroundings: Surroundings::understand(&deployment, length, speed, &file.nat, &file.machine, &file.schedule)?,
         length,
         heal: file.heal.as_ref().map_or(Ok(HEAL), |text| within(text, LENGTH))?,
         real_limit: file.real_limit.as_ref().map_or(Ok(REAL_LIMIT), |text| within(text, LENGTH))?,
@@ -150,6 +160,8 @@ fn scenario(path: &Path, file: File, mut deployment: Deployment) -> Result<Scena
             acknowledged_min: file.expect.acknowledged_min.unwrap_or(1),
             write_gap_max: file.expect.write_gap_max.as_ref().map(|text| within(text, LENGTH)).transpose()?,
             failed_max: file.expect.failed_max,
+            lateness_max: file.expect.lateness_max.as_ref().map(|text| within(text, LENGTH)).transpose()?,
+            datagrams_max: file.expect.datagrams_max,
         },
         deployment,
     })
@@ -194,14 +206,16 @@ fn load(load: &FileLoad) -> Result<Load, Complaint> {
     })
 }
 
-fn speed(speed: &FileSpeed) -> Result<Speed, Complaint> {
-    let usual = Speed::default();
-    let or = |text: &Option<Spanned<String>>, usual| text.as_ref().map_or(Ok(usual), |text| within(text, (Duration::ZERO, LENGTH.1)));
-    Ok(Speed {
-        datagram: or(&speed.datagram, usual.datagram)?,
-        sync: or(&speed.sync, usual.sync)?,
-        password: or(&speed.password, usual.password)?,
-    })
+impl FileSpeed {
+    /// What it says, and the usual where it says nothing.
+    pub(super) fn understand(&self, usual: Speed) -> Result<Speed, Complaint> {
+        let or = |text: &Option<Spanned<String>>, usual| text.as_ref().map_or(Ok(usual), |text| within(text, (Duration::ZERO, LENGTH.1)));
+        Ok(Speed {
+            datagram: or(&self.datagram, usual.datagram)?,
+            sync: or(&self.sync, usual.sync)?,
+            password: or(&self.password, usual.password)?,
+        })
+    }
 }
 
 fn planned(fault: &Spanned<Planned>, deployment: &Deployment, length: Duration) -> Result<Planned, Complaint> {
@@ -251,14 +265,14 @@ fn storm(storm: &Spanned<FileStorm>) -> Result<Storm, Complaint> {
     Ok(Storm { every: within(&storm.every, LENGTH)?, kinds, lasts })
 }
 
-fn known_site(deployment: &Deployment, site: &str) -> Result<(), String> {
+pub(super) fn known_site(deployment: &Deployment, site: &str) -> Result<(), String> {
     match deployment.sites.iter().any(|known| known == site) {
         true => Ok(()),
         false => Err(format!("there is no site {site:?}; the deployment has {}", deployment.sites.join(", "))),
     }
 }
 
-fn within(text: &Spanned<String>, (least, most): (Duration, Duration)) -> Result<Duration, Complaint> {
+pub(super) fn within(text: &Spanned<String>, (least, most): (Duration, Duration)) -> Result<Duration, Complaint> {
     let written = text.get_ref();
     let complain = |problem| Err((text.span().start, problem));
     match humantime::parse_duration(written) {
@@ -272,7 +286,7 @@ fn within(text: &Spanned<String>, (least, most): (Duration, Duration)) -> Result
 }
 
 /// The shortest and the longest time that a scenario may name: ten days show what happens in ten days.
-const LENGTH: (Duration, Duration) = (Duration::from_millis(1), Duration::from_secs(10 * 86_400));
+pub(super) const LENGTH: (Duration, Duration) = (Duration::from_millis(1), Duration::from_secs(10 * 86_400));
 const HEAL: Duration = Duration::from_secs(60);
 const REAL_LIMIT: Duration = Duration::from_secs(600);
 const EVERY: Duration = Duration::from_millis(500);
@@ -363,6 +377,29 @@ kinds = ["pause"]
             ("node = \"leader\"", "", "scenario.toml:9: missing field `node`"),
             ("[\"pause\"]", "[\"rain\"]", "scenario.toml:17: there is no fault \"rain\"; there are crash, "),
             ("[\"pause\"]", "[]", "scenario.toml:16: this storm has no kinds of faults left"),
+            (
+                "[load]",
+                "[[nat]]\nsite = \"oslo\"\nfiltering = \"address\"\ntimeout = \"30s\"\n[load]",
+                "scenario.toml:6: there is no site \"oslo\"",
+            ),
+            ("[load]", "[[nat]]\nfiltering = \"address\"\ntimeout = \"30s\"\n[load]", "scenario.toml:7: nobody is behind this NAT"),
+            (
+                "[load]",
+                "[[nat]]\nfront_ends = [\"host-lund\"]\nfiltering = \"address\"\ntimeout = \"30s\"\n[load]",
+                "scenario.toml:6: host-lund is a server",
+            ),
+            ("[load]", "[[machine]]\nnode = \"store-lund\"\nsync = \"slow\"\n[load]", "scenario.toml:7: \"slow\" is not a duration"),
+            ("[load]", "[[machine]]\nnode = \"store-oslo\"\n[load]", "scenario.toml:6: "),
+            (
+                "[load]",
+                "[[schedule]]\nat = \"5s\"\nlink = { between = [\"lund\", \"oslo\"], rtt = \"5ms\" }\n[load]",
+                "scenario.toml:7: there is no site \"oslo\"",
+            ),
+            (
+                "[load]",
+                "[[schedule]]\nat = \"2m\"\nlink = { between = [\"lund\", \"kiruna\"], rtt = \"5ms\" }\n[load]",
+                "scenario.toml:6: this link changes at 120s, and the scenario is over at 60s",
+            ),
             ("[load]", "[[crowd]]\nsite = \"oslo\"\ncount = 5\n[load]", "scenario.toml:6: there is no site \"oslo\""),
             ("[load]", "[[crowd]]\nsite = \"lund\"\ncount = 0\n[load]", "scenario.toml:7: a crowd has 1 to 10000 front ends, not 0"),
         ];

@@ -22,6 +22,10 @@ pub(super) struct Book {
     pub(super) writes: BTreeMap<CommitId, Write>,
     /// When writes were acknowledged, in order.
     pub(super) acknowledged_at: Vec<Duration>,
+    /// When the write at each position was acknowledged.
+    pub(super) durable_at: BTreeMap<u64, Duration>,
+    /// The longest that a follower was told of a write after it had been acknowledged.
+    pub(super) longest_lateness: Duration,
     /// Reads that were answered.
     pub(super) reads: u64,
     /// Operations that failed, by what was said.
@@ -82,12 +86,23 @@ impl Book {
 
     pub(super) fn acknowledged(&mut self, commit: CommitId, position: Position, now: Duration) {
         self.acknowledged_at.push(now);
+        self.durable_at.insert(position.0, now);
         self.set(commit, WriteState::Acknowledged(position));
+    }
+
+    /// A follower was told what had changed at this position.
+    pub(super) fn followed(&mut self, position: Position, now: Duration) {
+        if let Some(durable_at) = self.durable_at.get(&position.0) {
+            self.longest_lateness = self.longest_lateness.max(now.saturating_sub(*durable_at));
+        }
     }
 
     pub(super) fn refused(&mut self, commit: CommitId, reason: String) {
         self.set(commit, WriteState::Refused);
-        self.failed(reason);
+        // Front ends race each other on purpose; whoever loses such a race was answered well.
+        if !LOST_RACES.iter().any(|lost| reason.contains(lost)) {
+            self.failed(reason);
+        }
     }
 
     pub(super) fn failed(&mut self, reason: String) {
@@ -117,6 +132,9 @@ impl Book {
         }
     }
 }
+
+/// What is said to who was too late: with a write that somebody sealed, or to close a case that somebody closed.
+const LOST_RACES: [&str; 2] = ["this commit was sealed", "the case is closed already"];
 
 const REASON_CHARS: usize = 60;
 

@@ -43,6 +43,9 @@ pub struct Outcome {
     pub failed: BTreeMap<String, u64>,
     /// Changes that followers were told of.
     pub followed: u64,
+    /// The longest that a follower was told of a write after it had been acknowledged.
+    #[serde(default)]
+    pub longest_lateness_ms: u64,
     /// Terms that had a leader.
     pub leaders: usize,
     /// The longest pause between two acknowledged writes.

@@ -18,8 +18,8 @@ use super::fault::{Fault, Planned, Target};
 use super::ledger::{Ledger, WriteState};
 use super::monitor::{Monitor, STEP};
 use super::outcome::{Outcome, Violation};
-use super::{Scenario, panics};
-use crate::world::World;
+use super::{Scenario, closing, panics};
+use crate::world::{ADMIN, World};
 
 /// Runs a scenario under a seed, with these faults instead of those that it plans if they are given. `told` hears of virtual time as it passes.
 pub fn run(
@@ -99,7 +99,7 @@ impl Run {
             None => Reckoning::default(),
         };
         self.look();
-        let unmet = self.scenario.expect.unmet(&self.ledger);
+        let unmet = self.scenario.expect.unmet(&self.ledger, self.world.counts().sent);
         let book = self.ledger.open();
         Ok(Outcome {
             unmet,
@@ -118,6 +118,7 @@ impl Run {
             reads: book.reads,
             failed: book.failed.clone(),
             followed: book.seen.values().map(|seen| seen.versions.len() as u64).sum(),
+            longest_lateness_ms: u64::try_from(book.longest_lateness.as_millis()).unwrap_or(u64::MAX),
             leaders: self.monitor.terms(),
             longest_write_gap_ms: u64::try_from(book.longest_gap().as_millis()).unwrap_or(u64::MAX),
             healed_in_ms: healed.map(|healed| u64::try_from(healed.as_millis()).unwrap_or(u64::MAX)),
@@ -128,12 +129,15 @@ impl Run {
 
     /// Starts everybody, and lets front ends use the case desk.
     async fn settle(&mut self) -> anyhow::Result<()> {
+        self.scenario.surroundings.surround(&mut self.world)?;
         self.world.start_servers().await?;
         let administrator = Client::new(self.world.administrator().await?, SETTLING);
         people::add_groups(&administrator).await?;
         let deployment = self.world.deployment().clone();
         people::bind_front_ends(&administrator, &deployment, |_| "desk").await?;
         administrator.overlay().drain(Duration::from_secs(1)).await;
+        // Otherwise it would come back as a front end when its site does.
+        self.world.crash(ADMIN)?;
         for name in self.front_ends() {
             self.employ(&name).await?;
         }
@@ -198,6 +202,9 @@ impl Run {
                 self.end(&ending.fault, &ending.nodes).await?;
             }
             self.flap(&endings, now - begin);
+            for changed in self.scenario.surroundings.relink(&self.world, now - begin) {
+                self.tell(&changed);
+            }
             self.come_back(now).await?;
             self.look();
             told(self.world.now());
@@ -489,8 +496,35 @@ impl Run {
             self.broken("nothing-twice", format!("the mail {id} was filed {times} times"));
         }
         let reckoning = self.reckon_writes(&by_message_id).await?;
+        self.reckon_replicas(&messages, &cases).await?;
         self.reckon_followers(&reader, messages.iter().chain(&cases)).await?;
         Ok(reckoning)
+    }
+
+    /// Looks for what replicas hold and should not.
+    async fn reckon_replicas(&mut self, messages: &[Object], cases: &[Object]) -> anyhow::Result<()> {
+        if let Some(problem) = closing::misnumbered(cases) {
+            self.broken("serializable", problem);
+        }
+        let replicas: Vec<_> =
+            self.world.deployment().layer(Layer::Cabinet).map(|node| (node.name.clone(), node.identity.clone())).collect();
+        let objects: Vec<ObjectId> = messages.iter().chain(cases).map(|object| object.id).collect();
+        let administrator = self.world.administrator().await?;
+        for problem in closing::unequal(&administrator, &replicas, &objects).await?.into_iter().take(VIOLATIONS_MAX) {
+            self.broken("equal-replicas", problem);
+        }
+        for problem in closing::unanswering(&administrator, &replicas).await? {
+            self.broken("recovers", problem);
+        }
+        let followed = 2 * self.scenario.load.watchers.min(self.front_ends().len());
+        if closing::subscriptions(&self.world, followed).is_some() {
+            // Readers that died in silence are given up when their connections are.
+            sleep(FORGOTTEN_AFTER).await;
+        }
+        if let Some(problem) = closing::subscriptions(&self.world, followed) {
+            self.broken("bounded", problem);
+        }
+        Ok(())
     }
 
     async fn reckon_writes(&mut self, by_message_id: &BTreeMap<String, u64>) -> anyhow::Result<Reckoning> {
@@ -503,12 +537,7 @@ impl Run {
                 (commit, client.outcome(commit, true).await.ok())
             }
         };
-        // Refusals need no question: they had not happened when they were refused, and nobody asked again.
-        let asked: Vec<(CommitId, String)> = writes
-            .iter()
-            .filter(|(_, write)| write.state != WriteState::Refused)
-            .map(|(commit, write)| (*commit, write.by.clone()))
-            .collect();
+        let asked: Vec<(CommitId, String)> = writes.iter().map(|(commit, write)| (*commit, write.by.clone())).collect();
         let outcomes: BTreeMap<CommitId, Option<CommitOutcome>> = stream::iter(asked).map(ask).buffered(AT_ONCE).collect().await;
         let mut positions: BTreeMap<u64, CommitId> = BTreeMap::new();
         for (commit, write) in &writes {
@@ -547,6 +576,9 @@ impl Run {
                         "outcome",
                         format!("nobody can tell whether {commit} of {} at {:?} happened: {outcome:?}", write.by, write.at),
                     );
+                }
+                (WriteState::Refused, Some(CommitOutcome::Accepted { position, .. })) => {
+                    self.broken("outcome", format!("{commit} of {} was refused, and happened at {position}", write.by));
                 }
                 (WriteState::Refused, _) => {}
             }
@@ -664,20 +696,11 @@ impl Run {
     }
 
     fn node_of(&self, target: &Target) -> Option<String> {
-        let leader = || {
-            let leads = |name: &String| {
-                self.world.store(name).is_some_and(|store| store.status().role == caps_model::messages::cabinet::ReplicaRole::Leader)
-            };
-            self.world.names(Layer::Cabinet).into_iter().filter(leads).max_by_key(|name| {
-                // A leader that was overtaken and does not know it yet has an older term.
-                self.world.store(name).map(|store| store.status().term)
-            })
-        };
         match target {
             Target::Node(name) => Some(name.clone()),
-            Target::Leader => leader(),
+            Target::Leader => self.world.leader(),
             Target::Follower => {
-                let leader = leader();
+                let leader = self.world.leader();
                 self.world.deployment().cabinet.voters.iter().find(|voter| Some(*voter) != leader.as_ref()).cloned()
             }
         }
@@ -765,6 +788,9 @@ const SETTLING: Duration = Duration::from_secs(60);
 
 /// Between two attempts of a server that cannot start.
 const TRY_AGAIN: Duration = Duration::from_secs(1);
+
+/// However long a connection to somebody who is gone is kept.
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(90);
 
 /// Questions asked at the same time.
 const AT_ONCE: usize = 16;

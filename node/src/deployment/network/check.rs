@@ -52,14 +52,17 @@ fn region(name: &Spanned<String>) -> Result<Region, Complaint> {
 }
 
 fn add_link(link: &Link, network: &mut Network) -> Result<(), Complaint> {
-    let (one, other) = ends(link, network)?;
-    let (there, back) = directions(link)?;
+    let (one, other, there, back) = network.understand(link)?;
+    if network.links.contains_key(&(one.clone(), other.clone())) {
+        let problem = format!("{one} and {other} have a link already: keep one, with back = {{ ... }} if its directions differ");
+        return Err(complain(&link.between, problem));
+    }
     network.links.insert((one.clone(), other.clone()), there);
     network.links.insert((other, one), back);
     Ok(())
 }
 
-fn ends(link: &Link, network: &Network) -> Result<(String, String), Complaint> {
+pub(super) fn ends(link: &Link, network: &Network) -> Result<(String, String), Complaint> {
     let [one, other] = link.between.get_ref().as_slice() else {
         return Err(complain(&link.between, "a link is between two sites: write between = [\"ONE\", \"OTHER\"]".to_owned()));
     };
@@ -73,15 +76,11 @@ fn ends(link: &Link, network: &Network) -> Result<(String, String), Complaint> {
     if ends.0 == ends.1 {
         return Err(complain(other, format!("a link from {} to itself: name two sites", ends.0)));
     }
-    if network.links.contains_key(&ends) {
-        let problem = format!("{} and {} have a link already: keep one, with back = {{ ... }} if its directions differ", ends.0, ends.1);
-        return Err(complain(&link.between, problem));
-    }
     Ok(ends)
 }
 
 /// What a link does from its first site to its second, and back.
-fn directions(link: &Link) -> Result<(LinkFigures, LinkFigures), Complaint> {
+pub(super) fn directions(link: &Link) -> Result<(LinkFigures, LinkFigures), Complaint> {
     let profile = link.profile.as_ref().map(profile).transpose()?;
     let mut base =
         profile.map_or((LinkFigures::ideal(Duration::ZERO), LinkFigures::ideal(Duration::ZERO)), |profile| (profile.up, profile.down));

@@ -5,10 +5,10 @@ use std::fmt;
 use serde::Deserialize;
 use toml::Spanned;
 
-/// What lies between two sites.
-#[derive(Deserialize)]
+/// What lies between two sites, as somebody wrote it.
+#[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(in crate::deployment) struct Link {
+pub struct Link {
     pub(super) between: Spanned<Vec<Spanned<String>>>,
     pub(super) profile: Option<Spanned<String>>,
     pub(super) rtt: Option<Spanned<Written>>,
@@ -26,7 +26,7 @@ pub(in crate::deployment) struct Link {
 }
 
 /// Figures of one direction.
-#[derive(Clone, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Figures {
     pub(super) delay: Option<Spanned<Written>>,
@@ -42,7 +42,7 @@ pub(super) struct Figures {
 }
 
 /// A figure as somebody wrote it: with a unit in quotes, or bare. Which of them makes sense is for the reader of each figure to say.
-#[derive(Clone, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(untagged, expecting = "a number, or a figure and its unit in quotes")]
 pub(super) enum Written {
     Number(f64),

@@ -2,8 +2,6 @@
 
 use std::sync::{Arc, Mutex};
 
-use caps_overlay::bugs::{self, Bug};
-
 use super::format::{self, BadHeader, Found, Hash, Parsed, RawRecord, SegmentHeader};
 use super::index::{Index, Location};
 use super::reader::JournalReader;
@@ -150,7 +148,7 @@ impl Recovery {
     /// What was read may so far be in the system's cache only (a process that was killed leaves it there), so it is synced before anybody
     /// relies on it.
     fn make_tail(&self, tail: &mut Tail) -> Result<(), OpenError> {
-        if self.repaired.is_some() && !bugs::has(Bug::TornTailKept) {
+        if self.repaired.is_some() {
             tail.file.truncate(tail.offset)?;
             // The cut must be durable before new records can stand where torn ones stood.
             tail.file.sync_data()?;

@@ -121,6 +121,7 @@ impl Driver {
         self.consensus.handle_tick();
         self.ticks += 1;
         if self.ticks.is_multiple_of(REPEAT_READS_TICKS)
+            && !bugs::has(Bug::ReadNotRepeated)
             && let Some(context) = self.rounds.repeat()
         {
             self.consensus.read_index(context);

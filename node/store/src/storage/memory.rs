@@ -41,6 +41,8 @@ struct Content {
     durable: Vec<u8>,
     /// Ranges written since the last sync, oldest first.
     unsynced: Vec<(u64, u64)>,
+    /// Ranges that a failed sync left, and that the system takes for clean: no later sync brings them to the disk, as on Linux.
+    forgotten: Vec<(u64, u64)>,
 }
 
 impl MemoryStorage {
@@ -111,7 +113,7 @@ impl MemoryStorage {
         let disk = self.lock();
         let mut files = BTreeMap::new();
         for (inode, content) in &disk.files {
-            files.insert(*inode, Content { bytes: content.bytes.clone(), durable: content.bytes.clone(), unsynced: Vec::new() });
+            files.insert(*inode, Content { bytes: content.bytes.clone(), durable: content.bytes.clone(), ..Content::default() });
         }
         let (names, durable_names) = (disk.names.clone(), disk.names.clone());
         let copy = Disk { files, names, durable_names, next_inode: disk.next_inode, ..Disk::default() };
@@ -227,13 +229,13 @@ impl File for MemoryFile {
         if let Some(left) = disk.fail_sync_in {
             disk.fail_sync_in = left.checked_sub(1);
             if left == 0 {
+                let content = disk.content(self.inode);
+                content.forgotten.append(&mut content.unsynced);
                 return Err(failed(&self.name, "the sync failed as ordered"));
             }
         }
         disk.syncs += 1;
-        let content = disk.content(self.inode);
-        content.durable.clone_from(&content.bytes);
-        content.unsynced.clear();
+        disk.content(self.inode).sync();
         Ok(())
     }
 }
@@ -271,12 +273,24 @@ impl Disk {
 }
 
 impl Content {
+    /// Brings what was written since the last sync to the disk.
+    fn sync(&mut self) {
+        self.durable.resize(self.bytes.len(), 0);
+        for (start, end) in std::mem::take(&mut self.unsynced) {
+            let range = index(start).min(self.bytes.len())..index(end.min(self.bytes.len() as u64));
+            if !range.is_empty() {
+                self.durable[range.clone()].copy_from_slice(&self.bytes[range]);
+            }
+        }
+    }
+
     /// Goes back to the durable bytes, plus the sectors of unsynced writes that `keep` saves.
     ///
     /// A write past the durable end that is kept leaves zeros in front of it, as a file system does.
     fn lose_unsynced(&mut self, keep: &mut impl FnMut() -> bool) {
         let mut bytes = self.durable.clone();
-        for (start, end) in std::mem::take(&mut self.unsynced) {
+        let forgotten = std::mem::take(&mut self.forgotten);
+        for (start, end) in forgotten.into_iter().chain(std::mem::take(&mut self.unsynced)) {
             let end = end.min(self.bytes.len() as u64);
             for sector in start / SECTOR_BYTES..end.div_ceil(SECTOR_BYTES) {
                 let from = index((sector * SECTOR_BYTES).max(start));

@@ -1,0 +1,166 @@
+//! The congestion controller of a path whose nature shows only while it is used: Cubic, and BBR for as long as packets are lost by chance.
+//!
+//! Cubic takes every loss for congestion, and keeps 3 % of a 100 Mbit/s line that loses 1 % by chance; BBR keeps 93 %, and beside it Cubic keeps
+//! 3 % of a clean line (`overlay/PATHS.md`). So a connection begins with Cubic, which is fair, and looks at when packets are lost: with the queue
+//! full, which shows in the round trip, it was congestion; without one it was chance, and nobody gains by slowing down. BBR's time is limited:
+//! when it is over, Cubic looks again.
+
+use std::any::Any;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use quinn::congestion::{BbrConfig, Controller, ControllerFactory, CubicConfig};
+use quinn_proto::RttEstimator;
+
+/// Makes controllers that judge by evidence.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ByEvidence {
+    /// Bytes that may be sent before anything is acknowledged.
+    pub(crate) initial_window_bytes: u64,
+    /// Whether the path is known to lose packets by chance.
+    pub(crate) loses: bool,
+}
+
+impl ControllerFactory for ByEvidence {
+    fn build(self: Arc<Self>, now: Instant, current_mtu: u16) -> Box<dyn Controller> {
+        let (inner, until) = match self.loses {
+            false => (Arc::new(cubic(self.initial_window_bytes)).build(now, current_mtu), None),
+            true => (Arc::new(bbr(self.initial_window_bytes)).build(now, current_mtu), Some(now + SPELL)),
+        };
+        Box::new(Judge { inner, until, evidence: Evidence::default(), beginning: *self, mtu: current_mtu })
+    }
+}
+
+/// The controller that is at work, and what speaks for another one.
+struct Judge {
+    inner: Box<dyn Controller>,
+    /// Until when it is BBR; `None` while it is Cubic.
+    until: Option<Instant>,
+    evidence: Evidence,
+    beginning: ByEvidence,
+    mtu: u16,
+}
+
+impl Controller for Judge {
+    fn on_sent(&mut self, now: Instant, bytes: u64, last_packet_number: u64) {
+        self.inner.on_sent(now, bytes, last_packet_number);
+    }
+
+    fn on_ack(&mut self, now: Instant, sent: Instant, bytes: u64, app_limited: bool, rtt: &RttEstimator) {
+        self.inner.on_ack(now, sent, bytes, app_limited, rtt);
+        self.evidence.acked(bytes, rtt.get(), rtt.min());
+    }
+
+    fn on_end_acks(&mut self, now: Instant, in_flight: u64, app_limited: bool, largest_packet_num_acked: Option<u64>) {
+        self.inner.on_end_acks(now, in_flight, app_limited, largest_packet_num_acked);
+        if self.until.is_some_and(|until| now >= until) {
+            // BBR holds about two round trips' worth; Cubic goes on from one.
+            let window_bytes = (self.inner.window() / 2).max(self.beginning.initial_window_bytes);
+            self.inner = Arc::new(cubic(window_bytes)).build(now, self.mtu);
+            (self.until, self.evidence) = (None, Evidence::default());
+        }
+    }
+
+    fn on_congestion_event(&mut self, now: Instant, sent: Instant, is_persistent_congestion: bool, lost_bytes: u64) {
+        self.inner.on_congestion_event(now, sent, is_persistent_congestion, lost_bytes);
+        self.evidence.lost(lost_bytes);
+        if self.until.is_none() && self.evidence.speaks_for_chance() {
+            let window_bytes = self.inner.window().max(self.beginning.initial_window_bytes);
+            self.inner = Arc::new(bbr(window_bytes)).build(now, self.mtu);
+            self.until = Some(now + SPELL);
+        }
+    }
+
+    fn on_mtu_update(&mut self, new_mtu: u16) {
+        self.mtu = new_mtu;
+        self.inner.on_mtu_update(new_mtu);
+    }
+
+    fn window(&self) -> u64 {
+        self.inner.window()
+    }
+
+    fn metrics(&self) -> quinn_proto::congestion::ControllerMetrics {
+        self.inner.metrics()
+    }
+
+    fn clone_box(&self) -> Box<dyn Controller> {
+        let inner = self.inner.clone_box();
+        Box::new(Self { inner, until: self.until, evidence: self.evidence, beginning: self.beginning, mtu: self.mtu })
+    }
+
+    fn initial_window(&self) -> u64 {
+        self.beginning.initial_window_bytes
+    }
+
+    fn into_any(self: Box<Self>) -> Box<dyn Any> {
+        self
+    }
+}
+
+/// What the last few thousand packets told.
+#[derive(Clone, Copy, Debug, Default)]
+struct Evidence {
+    acked_bytes: u64,
+    /// Lost without a queue.
+    by_chance_bytes: u64,
+    losses_by_chance: u32,
+    /// The round trip, smoothed, and the longest and the shortest.
+    rtt: Duration,
+    rtt_max: Duration,
+    rtt_min: Duration,
+}
+
+impl Evidence {
+    fn acked(&mut self, bytes: u64, rtt: Duration, rtt_min: Duration) {
+        (self.rtt, self.rtt_min, self.rtt_max) = (rtt, rtt_min, self.rtt_max.max(rtt));
+        self.acked_bytes += bytes;
+        if self.acked_bytes >= MEMORY_BYTES {
+            self.acked_bytes /= 2;
+            self.by_chance_bytes /= 2;
+            self.losses_by_chance /= 2;
+            self.rtt_max = rtt_min + (self.rtt_max - rtt_min.min(self.rtt_max)) * 7 / 8;
+        }
+    }
+
+    fn lost(&mut self, bytes: u64) {
+        let empty = (self.rtt_min / 8).max(self.rtt_max.saturating_sub(self.rtt_min) / 2);
+        // Marks of congestion come with no bytes: whoever marks does not lose by chance.
+        if bytes > 0 && self.rtt <= self.rtt_min + empty {
+            self.by_chance_bytes += bytes;
+            self.losses_by_chance += 1;
+        }
+    }
+
+    fn speaks_for_chance(&self) -> bool {
+        let share = self.by_chance_bytes as f64 / (self.acked_bytes + self.by_chance_bytes).max(1) as f64;
+        self.losses_by_chance >= LOSSES_MIN && share > SHARE_MIN
+    }
+}
+
+/// Cubic that may send this much at once.
+pub(crate) fn cubic(initial_window_bytes: u64) -> CubicConfig {
+    let mut config = CubicConfig::default();
+    config.initial_window(initial_window_bytes);
+    config
+}
+
+/// BBR that may send this much at once.
+pub(crate) fn bbr(initial_window_bytes: u64) -> BbrConfig {
+    let mut config = BbrConfig::default();
+    config.initial_window(initial_window_bytes);
+    config
+}
+
+/// How long BBR is left to it before Cubic looks again. A minute: on a line that loses 1 %, looking costs about a second of it.
+const SPELL: Duration = Duration::from_secs(60);
+
+/// So many losses, each at its own time, are no coincidence.
+const LOSSES_MIN: u32 = 4;
+
+/// One in 2,000: at 0.1 % Cubic keeps an eighth of 100 Mbit/s; what it loses of itself to a queue of a quarter of the line's product is less, and
+/// comes with a queue.
+const SHARE_MIN: f64 = 0.000_5;
+
+/// About 8,000 packets are remembered, at half weight from the half on: four losses among them are the share above.
+const MEMORY_BYTES: u64 = 12_000_000;
