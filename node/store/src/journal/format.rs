@@ -48,6 +48,8 @@ pub(super) struct RawRecord<'a> {
     pub(super) chain: Hash,
     /// Bytes it occupies.
     pub(super) size_bytes: usize,
+    /// Whether everything before it was durable when it was written.
+    pub(super) all_before_synced: bool,
 }
 
 /// What a whole record says.
@@ -153,7 +155,8 @@ pub(super) fn verify_record<'a>(segment: u32, offset: u64, rest: &'a [u8], chain
     if (stored != next || padding.iter().any(|b| *b != 0)) && !bugs::has(Bug::CheckIgnored) {
         return Found::Bad("a record does not continue the hash chain");
     }
-    Found::Record(RawRecord { kind: header[4], payload, chain: next, size_bytes })
+    let all_before_synced = header[5] & ALL_BEFORE_SYNCED != 0;
+    Found::Record(RawRecord { kind: header[4], payload, chain: next, size_bytes, all_before_synced })
 }
 
 /// Whether a record after `offset` proves that everything before it, the place at `offset` included, was durable once.

@@ -114,10 +114,15 @@ impl Recovery {
         let bytes = read_all(&*file)?;
         self.header(segment, &bytes)?;
         let mut offset = format::HEADER_BYTES;
+        // From here on nobody has said that it is on the disk.
+        let mut doubtful = 0;
         let bad = loop {
             match format::verify_record(segment, offset as u64, &bytes[offset..], &self.chain) {
                 Found::Record(record) => {
                     self.record(segment, offset, &record)?;
+                    if record.all_before_synced {
+                        doubtful = offset;
+                    }
                     self.chain = record.chain;
                     offset += record.size_bytes;
                 }
@@ -132,10 +137,10 @@ impl Recovery {
             Some(_) => {
                 let lost_bytes = used_bytes(&bytes, offset);
                 self.repaired = Some(TornTail { file: format::file_name(segment), offset: tail.offset, lost_bytes });
-                self.make_tail(&mut tail)?;
+                self.make_tail(&mut tail, &bytes[doubtful..offset])?;
                 Ok(tail)
             }
-            None if last => self.make_tail(&mut tail).map(|()| tail),
+            None if last => self.make_tail(&mut tail, &bytes[doubtful..offset]).map(|()| tail),
             None => {
                 self.index.size_bytes += tail.size_bytes;
                 Ok(tail)
@@ -145,14 +150,17 @@ impl Recovery {
 
     /// Makes the last segment ready to be written after its last whole record.
     ///
-    /// What was read may so far be in the system's cache only (a process that was killed leaves it there), so it is synced before anybody
-    /// relies on it.
-    fn make_tail(&self, tail: &mut Tail) -> Result<(), OpenError> {
+    /// What was read may so far be in the system's cache only: a process that was killed leaves it there. To sync it is not enough. If a sync
+    /// failed before the process died, the system has dropped the error and takes the pages for clean (Rebello and others, "Can applications
+    /// recover from fsync failures?", USENIX ATC 2020), so the next sync writes nothing and reports success. Therefore `doubtful`, the end of
+    /// the records, of which no later record says that it was synced, is written once more first.
+    fn make_tail(&self, tail: &mut Tail, doubtful: &[u8]) -> Result<(), OpenError> {
         if self.repaired.is_some() {
             tail.file.truncate(tail.offset)?;
             // The cut must be durable before new records can stand where torn ones stood.
             tail.file.sync_data()?;
         }
+        tail.file.write_at(tail.offset - doubtful.len() as u64, doubtful)?;
         tail.size_bytes = self.place.options.segment_bytes().max(tail.offset);
         tail.file.preallocate(tail.size_bytes)?;
         tail.file.sync_data()?;

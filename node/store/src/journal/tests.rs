@@ -144,6 +144,25 @@ fn torn_tail_is_cut_off_wherever_it_tore() {
     }
 }
 
+/// A sync fails, and the process is killed before it hears of it. The next one finds the records in the system's cache, relies on them, and
+/// then the power goes. Found by the simulation (sync-fails-unnoticed).
+#[test]
+fn records_behind_a_failed_sync_are_written_again_before_they_are_relied_on() {
+    let storage = MemoryStorage::new();
+    let mut journal = open_on(&storage).unwrap();
+    journal.save(vec![entry(1, 1, b"synced")]).unwrap();
+    storage.fail_sync(0);
+    journal.save(vec![entry(2, 1, b"in the cache")]).unwrap_err();
+    drop(journal);
+    let mut journal = open_on(&storage).unwrap();
+    assert_eq!(journal.reader.durable_index(), 2);
+    journal.save(vec![entry(3, 1, b"after it")]).unwrap();
+    drop(journal);
+    storage.power_cut(|| false);
+    let log = [b"synced".to_vec(), b"in the cache".to_vec(), b"after it".to_vec()];
+    assert_eq!(open_on(&storage).unwrap().log(), log.map(|payload| (1, payload)));
+}
+
 #[test]
 fn flipped_bit_is_found_and_never_read() {
     let storage = MemoryStorage::new();
