@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use anyhow::Context;
+use crate::ambient;
+use crate::deployment::Deployment;
 use caps_certs_gen::{Algorithm, Directory, Identity, Layer, Order, Random};
 
 /// What a new deployment shall have.
@@ -28,22 +30,37 @@ pub(crate) fn found(directory: &Path, plan: &Plan, now: SystemTime, random: &mut
     std::fs::create_dir_all(directory).with_context(|| format!("cannot make {}", directory.display()))?;
     let file = directory.join("caps.toml");
     anyhow::ensure!(!file.exists(), "{} is there already: choose another --dir, or move it away", file.display());
-    certify(&directory.join("certs"), plan, now, random)?;
+    let nodes = plan.nodes().into_iter().map(|(layer, name, site)| Ok(Identity::node(&plan.domain, &site, layer, &name)?));
+    certify(&directory.join("certs"), &plan.domain, plan.sites(), nodes, now, random)?;
     let mut out =
         OpenOptions::new().write(true).create_new(true).open(&file).with_context(|| format!("cannot write {}", file.display()))?;
     out.write_all(plan.file().as_bytes()).and_then(|()| out.sync_all()).with_context(|| format!("cannot write {}", file.display()))?;
     Ok(file)
 }
 
-fn certify(directory: &Path, plan: &Plan, now: SystemTime, random: &mut Random<'_>) -> anyhow::Result<()> {
-    let mut authority = Directory::init(directory, &plan.domain, Algorithm::default(), now, random)?;
-    for site in plan.sites() {
+/// Makes certificates for everybody in a deployment whose directory of certificates is not there yet.
+pub fn certify_deployment(deployment: &Deployment) -> anyhow::Result<()> {
+    let nodes = deployment.nodes.iter().map(|node| Ok(node.identity.clone()));
+    let sites = deployment.sites.iter().map(String::as_str);
+    certify(&deployment.certificates, &deployment.domain, sites, nodes, ambient::now(), &mut ambient::random()?)
+}
+
+fn certify<'a>(
+    directory: &Path,
+    domain: &str,
+    sites: impl IntoIterator<Item = &'a str>,
+    nodes: impl IntoIterator<Item = anyhow::Result<Identity>>,
+    now: SystemTime,
+    random: &mut Random<'_>,
+) -> anyhow::Result<()> {
+    let mut authority = Directory::init(directory, domain, Algorithm::default(), now, random)?;
+    for site in sites {
         authority.add_site(site, Algorithm::default(), now, random)?;
     }
-    for (layer, name, site) in plan.nodes() {
-        authority.issue(&Order::new(Identity::node(&plan.domain, &site, layer, &name)?), now, random)?;
+    for identity in nodes {
+        authority.issue(&Order::new(identity?), now, random)?;
     }
-    authority.issue(&Order::new(Identity::admin(&plan.domain, "admin")?), now, random)?;
+    authority.issue(&Order::new(Identity::admin(domain, "admin")?), now, random)?;
     Ok(())
 }
 
@@ -128,7 +145,6 @@ tick = "50ms"             # the consensus clock: a dead leader is replaced in 12
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::deployment::Deployment;
 
     fn plan() -> Plan {
         Plan {

@@ -11,7 +11,7 @@ mod ambient;
 mod cli;
 pub mod demo;
 pub mod deployment;
-mod founding;
+pub mod founding;
 pub mod logging;
 pub mod modules;
 pub mod node;
