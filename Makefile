@@ -4,7 +4,7 @@ CARGO ?= cargo
 # The benchmarks bring programs of others to compare with: only `make bench` builds them.
 OURS = --workspace --exclude caps-overlay-bench --locked
 
-.PHONY: help demo test check tools bench fix
+.PHONY: help demo test check tools bench soak fix
 
 help:            ## show this
 	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,6 +30,10 @@ tools:           ## install what the tests need and this machine lacks
 bench:           ## measure the overlay beside raw quinn and tonic, in one run, and the step into layer 3
 	$(CARGO) run --release --locked -p caps-overlay-bench
 	$(CARGO) bench --locked -p caps-logic --features testing --bench module_call
+
+soak:            ## simulate days of cruel network in 20 minutes
+	$(CARGO) build --release --locked -p caps-simulations
+	./target/release/caps-sim soak
 
 fix:             ## format, and mend what lints can mend
 	$(CARGO) fmt --all

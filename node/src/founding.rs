@@ -7,9 +7,9 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use anyhow::Context;
 use crate::ambient;
 use crate::deployment::Deployment;
+use anyhow::Context;
 use caps_certs_gen::{Algorithm, Directory, Identity, Layer, Order, Random};
 
 /// What a new deployment shall have.

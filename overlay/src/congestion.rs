@@ -1,9 +1,9 @@
 //! The congestion controller of a path whose nature shows only while it is used: Cubic, and BBR for as long as packets are lost by chance.
 //!
-//! Cubic takes every loss for congestion, and keeps 3 % of a 100 Mbit/s line that loses 1 % by chance; BBR keeps 93 %, and beside it Cubic keeps
-//! 3 % of a clean line (`overlay/PATHS.md`). So a connection begins with Cubic, which is fair, and looks at when packets are lost: with the queue
-//! full, which shows in the round trip, it was congestion; without one it was chance, and nobody gains by slowing down. BBR's time is limited:
-//! when it is over, Cubic looks again.
+//! Cubic takes every loss for congestion, and keeps 3 % of a 100 Mbit/s line that loses 1 % by chance; BBR keeps 93 %, and leaves 3 % of a clean
+//! line to a Cubic beside it (`overlay/PATHS.md`). So a connection begins with Cubic, which is fair, and looks at the round trips of the packets
+//! around each loss: long ones say that the queue was full, which is congestion; short ones say that it was chance, and that nobody gains by
+//! slowing down. BBR's time is limited: when it is over, Cubic looks again.
 
 use std::any::Any;
 use std::sync::Arc;
@@ -27,7 +27,7 @@ impl ControllerFactory for ByEvidence {
             false => (Arc::new(cubic(self.initial_window_bytes)).build(now, current_mtu), None),
             true => (Arc::new(bbr(self.initial_window_bytes)).build(now, current_mtu), Some(now + SPELL)),
         };
-        Box::new(Judge { inner, until, evidence: Evidence::default(), beginning: *self, mtu: current_mtu })
+        Box::new(Judge { inner, until, evidence: Evidence::default(), window_max: 0, beginning: *self, mtu: current_mtu })
     }
 }
 
@@ -37,6 +37,8 @@ struct Judge {
     /// Until when it is BBR; `None` while it is Cubic.
     until: Option<Instant>,
     evidence: Evidence,
+    /// The most that Cubic let be under way.
+    window_max: u64,
     beginning: ByEvidence,
     mtu: u16,
 }
@@ -48,7 +50,8 @@ impl Controller for Judge {
 
     fn on_ack(&mut self, now: Instant, sent: Instant, bytes: u64, app_limited: bool, rtt: &RttEstimator) {
         self.inner.on_ack(now, sent, bytes, app_limited, rtt);
-        self.evidence.acked(bytes, rtt.get(), rtt.min());
+        self.evidence.acked(bytes, now.saturating_duration_since(sent), rtt);
+        self.window_max = self.window_max.max(self.inner.window());
     }
 
     fn on_end_acks(&mut self, now: Instant, in_flight: u64, app_limited: bool, largest_packet_num_acked: Option<u64>) {
@@ -57,15 +60,16 @@ impl Controller for Judge {
             // BBR holds about two round trips' worth; Cubic goes on from one.
             let window_bytes = (self.inner.window() / 2).max(self.beginning.initial_window_bytes);
             self.inner = Arc::new(cubic(window_bytes)).build(now, self.mtu);
-            (self.until, self.evidence) = (None, Evidence::default());
+            (self.until, self.evidence, self.window_max) = (None, Evidence::default(), 0);
         }
     }
 
     fn on_congestion_event(&mut self, now: Instant, sent: Instant, is_persistent_congestion: bool, lost_bytes: u64) {
         self.inner.on_congestion_event(now, sent, is_persistent_congestion, lost_bytes);
-        self.evidence.lost(lost_bytes);
+        self.evidence.lost(lost_bytes, sent, now);
         if self.until.is_none() && self.evidence.speaks_for_chance() {
-            let window_bytes = self.inner.window().max(self.beginning.initial_window_bytes);
+            // Cubic has given way to chance since then.
+            let window_bytes = self.window_max.max(self.beginning.initial_window_bytes);
             self.inner = Arc::new(bbr(window_bytes)).build(now, self.mtu);
             self.until = Some(now + SPELL);
         }
@@ -86,7 +90,14 @@ impl Controller for Judge {
 
     fn clone_box(&self) -> Box<dyn Controller> {
         let inner = self.inner.clone_box();
-        Box::new(Self { inner, until: self.until, evidence: self.evidence, beginning: self.beginning, mtu: self.mtu })
+        Box::new(Self {
+            inner,
+            until: self.until,
+            evidence: self.evidence,
+            window_max: self.window_max,
+            beginning: self.beginning,
+            mtu: self.mtu,
+        })
     }
 
     fn initial_window(&self) -> u64 {
@@ -105,31 +116,45 @@ struct Evidence {
     /// Lost without a queue.
     by_chance_bytes: u64,
     losses_by_chance: u32,
-    /// The round trip, smoothed, and the longest and the shortest.
-    rtt: Duration,
+    /// The round trip of the packet that was acknowledged last; that is one that was sent right after those that are then found lost.
+    last_rtt: Duration,
+    /// The round trip smoothed, the longest that it was so, and the shortest of all.
+    rtt: Option<Duration>,
     rtt_max: Duration,
     rtt_min: Duration,
+    /// What was sent before was lost together with what was counted already.
+    counted_until: Option<Instant>,
 }
 
 impl Evidence {
-    fn acked(&mut self, bytes: u64, rtt: Duration, rtt_min: Duration) {
-        (self.rtt, self.rtt_min, self.rtt_max) = (rtt, rtt_min, self.rtt_max.max(rtt));
+    fn acked(&mut self, bytes: u64, took: Duration, rtt: &RttEstimator) {
+        // quinn's own smoothing begins with a guess.
+        let smoothed = self.rtt.map_or(took, |rtt| (rtt * 7 + took) / 8);
+        (self.last_rtt, self.rtt, self.rtt_min, self.rtt_max) = (took, Some(smoothed), rtt.min(), self.rtt_max.max(smoothed));
         self.acked_bytes += bytes;
         if self.acked_bytes >= MEMORY_BYTES {
             self.acked_bytes /= 2;
             self.by_chance_bytes /= 2;
             self.losses_by_chance /= 2;
-            self.rtt_max = rtt_min + (self.rtt_max - rtt_min.min(self.rtt_max)) * 7 / 8;
+            self.rtt_max -= self.queueing_max() / 8;
         }
     }
 
-    fn lost(&mut self, bytes: u64) {
-        let empty = (self.rtt_min / 8).max(self.rtt_max.saturating_sub(self.rtt_min) / 2);
+    fn lost(&mut self, bytes: u64, sent: Instant, now: Instant) {
+        if self.counted_until.is_some_and(|until| sent <= until) {
+            return;
+        }
+        self.counted_until = Some(now);
+        let short = self.rtt_min + (self.rtt_min / 8).max(self.queueing_max() / 2);
         // Marks of congestion come with no bytes: whoever marks does not lose by chance.
-        if bytes > 0 && self.rtt <= self.rtt_min + empty {
+        if bytes > 0 && self.last_rtt <= short {
             self.by_chance_bytes += bytes;
             self.losses_by_chance += 1;
         }
+    }
+
+    fn queueing_max(&self) -> Duration {
+        self.rtt_max.saturating_sub(self.rtt_min)
     }
 
     fn speaks_for_chance(&self) -> bool {
@@ -155,12 +180,11 @@ pub(crate) fn bbr(initial_window_bytes: u64) -> BbrConfig {
 /// How long BBR is left to it before Cubic looks again. A minute: on a line that loses 1 %, looking costs about a second of it.
 const SPELL: Duration = Duration::from_secs(60);
 
-/// So many losses, each at its own time, are no coincidence.
-const LOSSES_MIN: u32 = 4;
+/// So many losses, each in a round trip of its own, are no coincidence.
+const LOSSES_MIN: u32 = 3;
 
-/// One in 2,000: at 0.1 % Cubic keeps an eighth of 100 Mbit/s; what it loses of itself to a queue of a quarter of the line's product is less, and
-/// comes with a queue.
+/// One in 2,000. At 0.1 % Cubic keeps an eighth of 100 Mbit/s; at 0.01 % it keeps more than a third, which is not worth being unfair for.
 const SHARE_MIN: f64 = 0.000_5;
 
-/// About 8,000 packets are remembered, at half weight from the half on: four losses among them are the share above.
+/// From about 8,000 packets on, what they told counts half.
 const MEMORY_BYTES: u64 = 12_000_000;

@@ -16,7 +16,7 @@ use crate::config::StartError;
 use crate::congestion::{ByEvidence, bbr, cubic};
 use crate::environment::{Environment, QuicRuntime, Rng};
 use crate::failure::CallError;
-use crate::limits::{LOOPBACK_MTU, LOOPBACK_WINDOW_BYTES, Limits, Timing, WINDOW_BYTES_MIN};
+use crate::limits::{LOOPBACK_MTU, LOOPBACK_WINDOW_BYTES, Limits, Timing, WINDOW_BYTES};
 use crate::paths::{Controller, PathKnowledge, PathMemory, PathRules};
 use crate::tls::{Clock, Tls};
 
@@ -176,7 +176,7 @@ fn transport(path: Path, side: Side, limits: &Limits, timing: &Timing, rules: &P
     if side == Side::Dialling {
         config.keep_alive_interval(Some(timing.keep_alive));
     }
-    let mut window_bytes = rules.initial_window_bytes.unwrap_or(known.path.map_or(WINDOW_BYTES_MIN, |path| path.initial_window_bytes()));
+    let mut window_bytes = rules.initial_window_bytes.unwrap_or(known.path.map_or(WINDOW_BYTES, |path| path.initial_window_bytes()));
     let mut decided = rules.controller;
     if path == Path::Loopback {
         window_bytes = LOOPBACK_WINDOW_BYTES;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use caps_certs_gen::Identity;
 
-use crate::limits::{PATHS_REMEMBERED, WINDOW_BYTES_MAX, WINDOW_BYTES_MIN};
+use crate::limits::{PATHS_REMEMBERED, WINDOW_BYTES, WINDOW_BYTES_MAX, WINDOW_BYTES_MIN};
 use crate::travel::{LOSSY, Travel};
 
 /// What is decided for each path. By default everything is left to the overlay, which judges by what it has measured; `overlay/PATHS.md` has the
@@ -43,9 +43,10 @@ pub(crate) struct PathKnowledge {
 }
 
 impl PathKnowledge {
-    /// What the next connection may send at once: half of what the last one could, since others may have come meanwhile.
+    /// What the next connection may send at once: what the last one could. Where packets get lost by chance, a small window says nothing.
     pub(crate) fn initial_window_bytes(&self) -> u64 {
-        (self.window_bytes / 2).clamp(WINDOW_BYTES_MIN, WINDOW_BYTES_MAX)
+        let least = if self.loses() { WINDOW_BYTES } else { WINDOW_BYTES_MIN };
+        self.window_bytes.clamp(least, WINDOW_BYTES_MAX)
     }
 
     /// Whether packets get lost often.
@@ -142,8 +143,9 @@ mod tests {
     }
 
     #[test]
-    fn the_next_connection_begins_with_half_of_what_the_last_one_had_within_bounds() {
-        let begins = |window_bytes| PathKnowledge { window_bytes, ..knowledge(1) }.initial_window_bytes();
-        assert_eq!([begins(1000), begins(200_000), begins(10_000_000)], [WINDOW_BYTES_MIN, 100_000, WINDOW_BYTES_MAX]);
+    fn the_next_connection_begins_with_what_the_last_one_had_within_bounds() {
+        let begins = |loss, window_bytes| PathKnowledge { window_bytes, loss, ..knowledge(1) }.initial_window_bytes();
+        assert_eq!([1000, 200_000, 10_000_000].map(|bytes| begins(0.0, bytes)), [WINDOW_BYTES_MIN, 200_000, WINDOW_BYTES_MAX]);
+        assert_eq!(begins(0.01, 1000), WINDOW_BYTES);
     }
 }

@@ -11,6 +11,7 @@ mod scenarios;
 mod seeds;
 mod shrink;
 mod soak;
+mod speed;
 mod transport;
 
 use std::process::ExitCode;
@@ -44,6 +45,8 @@ enum Command {
     Bugs(bugs::Bugs),
     /// Measure the transport on lines of all kinds.
     Transport(transport::Transport),
+    /// Measure how fast a simulation goes.
+    Speed(speed::SpeedOf),
     /// Run a deployment's real processes over emulated lines, in network namespaces of this machine.
     Lab(LabCommand),
     /// List the library of scenarios.
@@ -69,6 +72,10 @@ impl Cli {
             Command::Shrink(command) => command.run(),
             Command::Soak(command) => command.run(),
             Command::Bugs(command) => command.run(),
+            Command::Speed(command) => {
+                command.run()?;
+                Ok(true)
+            }
             Command::Transport(command) => {
                 command.run()?;
                 Ok(true)

@@ -23,6 +23,7 @@ mod world;
 // What is done in it.
 pub mod known_bugs;
 pub mod scenario;
+pub mod speed;
 pub mod transport;
 
 // What it tells of a deployment that nobody has built.

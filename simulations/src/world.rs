@@ -60,7 +60,7 @@ impl World {
     /// Runs `main` in a world made of a deployment. Everything that happens is decided by the deployment, `main`, and the seed.
     ///
     /// The deployment's own addresses are replaced by ones that differ by machine; state is kept in memory, journals on simulated disks.
-    pub fn run<T, F>(deployment: Deployment, seed: u64, speed: Speed, main: impl FnOnce(World) -> F + Send + 'static) -> anyhow::Result<T>
+    pub fn run<T, F>(deployment: Deployment, seed: u64, speed: Speed, main: impl FnOnce(Self) -> F + Send + 'static) -> anyhow::Result<T>
     where
         T: Send + 'static,
         F: Future<Output = anyhow::Result<T>>,
@@ -74,7 +74,7 @@ impl World {
         seed: u64,
         speed: Speed,
         bend: Bend,
-        main: impl FnOnce(World) -> F + Send + 'static,
+        main: impl FnOnce(Self) -> F + Send + 'static,
     ) -> anyhow::Result<T>
     where
         T: Send + 'static,
@@ -405,15 +405,7 @@ fn settled(mut deployment: Deployment) -> Deployment {
     }
     let admin = Identity::admin(&deployment.domain, ADMIN).expect("the domain was checked when the deployment was read");
     let site = deployment.sites[0].clone();
-    let node = Node {
-        name: ADMIN.to_owned(),
-        identity: admin,
-        site,
-        layer: Layer::FrontEnd,
-        listen: None,
-        announce: None,
-        ..deployment.nodes[0].clone()
-    };
+    let node = Node { name: ADMIN.to_owned(), identity: admin, site, layer: Layer::FrontEnd, listen: None, announce: None };
     deployment.nodes.push(node);
     deployment
 }

@@ -13,13 +13,23 @@ const ARROWS: &[(&str, &str, &[&str])] = &[
     ("caps-logic", "node/logic", &["caps-model", "caps-overlay"]),
     ("caps-modules", "node/logic/modules", &["caps-logic"]),
     ("caps-frontend", "node/frontend", &["caps-adapters", "caps-model", "caps-overlay"]),
+    (
+        "caps-node",
+        "node",
+        &["caps-adapters", "caps-certs-gen", "caps-frontend", "caps-logic", "caps-model", "caps-modules", "caps-overlay", "caps-store"],
+    ),
+    (
+        "caps-simulations",
+        "simulations",
+        &["caps-adapters", "caps-certs-gen", "caps-frontend", "caps-model", "caps-node", "caps-overlay", "caps-store"],
+    ),
 ];
 
 /// Crates of others that few crates of ours may import. bincode: the model has the codec, the store derives its own records.
 const OWNED: &[(&str, &[&str])] = &[
     ("sled", &["caps-store"]),
     ("raft", &["caps-store"]),
-    ("quinn", &["caps-overlay"]),
+    ("quinn", &["caps-overlay", "caps-simulations"]),
     ("foca", &["caps-overlay"]),
     ("bincode", &["caps-model", "caps-store"]),
     ("rcgen", &["caps-certs-gen"]),

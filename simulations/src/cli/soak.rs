@@ -48,7 +48,7 @@ impl Soak {
                             eprintln!(
                                 "seed {seed}, {violation}\n  replay: caps-sim replay {} --seed {seed} --trace story-{seed}.txt",
                                 self.file.display()
-                            )
+                            );
                         });
                     }
                     sum.take(outcome);

@@ -32,7 +32,8 @@ pub(super) struct SpeedOf {
 
 impl SpeedOf {
     pub(super) fn run(&self) -> anyhow::Result<()> {
-        let mut table = table(&["NODES", "VIRTUAL/CORE s", "VIRTUAL/REAL s", "JOINING, CORE s", "KB A NODE", "DATAGRAMS/s", "ANSWERED", "FAILED"]);
+        let mut table =
+            table(&["NODES", "VIRTUAL/CORE s", "VIRTUAL/REAL s", "JOINING, CORE s", "KB A NODE", "DATAGRAMS/s", "ANSWERED", "FAILED"]);
         for nodes in &self.nodes {
             let pace = if self.here { measure((*nodes).into(), self.length, self.seed)? } else { self.elsewhere(*nodes)? };
             if self.json {

@@ -39,7 +39,7 @@ impl Monitor {
     pub(super) fn look(&mut self, world: &World, ledger: &Ledger) -> Found {
         let (mut found, now) = (Found::default(), world.now());
         let mut broken = |invariant: &str, what: String| {
-            found.violations.push(Violation { at: now.as_secs_f64(), invariant: invariant.to_owned(), what })
+            found.violations.push(Violation { at: now.as_secs_f64(), invariant: invariant.to_owned(), what });
         };
         for panic in panics::take() {
             broken("no-panic", panic);

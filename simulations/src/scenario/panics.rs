@@ -30,5 +30,7 @@ pub(super) fn take() -> Vec<String> {
 
 fn told(panic: &PanicHookInfo<'_>) -> String {
     let place = panic.location().map(|at| format!(" at {}:{}", at.file(), at.line())).unwrap_or_default();
-    format!("{}{place}", panic.payload_as_str().unwrap_or("something that is no text"))
+    let payload = panic.payload();
+    let text = payload.downcast_ref::<&str>().copied().or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+    format!("{}{place}", text.unwrap_or("something that is no text"))
 }

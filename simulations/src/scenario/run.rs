@@ -199,7 +199,7 @@ impl Run {
             }
             while endings.first().is_some_and(|ending| ending.at <= now) {
                 let ending = endings.remove(0);
-                self.end(&ending.fault, &ending.nodes).await?;
+                self.end(&ending.fault, &ending.nodes)?;
             }
             self.flap(&endings, now - begin);
             for changed in self.scenario.surroundings.relink(&self.world, now - begin) {
@@ -218,7 +218,7 @@ impl Run {
             sleep_until(next.unwrap_or(end)).await;
         }
         for ending in endings {
-            self.end(&ending.fault, &ending.nodes).await?;
+            self.end(&ending.fault, &ending.nodes)?;
         }
         Ok(())
     }
@@ -292,7 +292,7 @@ impl Run {
     }
 
     /// Undoes what can be undone.
-    async fn end(&mut self, fault: &Fault, nodes: &[String]) -> anyhow::Result<()> {
+    fn end(&mut self, fault: &Fault, nodes: &[String]) -> anyhow::Result<()> {
         match fault {
             Fault::Partition { sites } => self.separate(sites, false)?,
             Fault::OneWay { from, to } => self.cut(from, to, false)?,

@@ -159,7 +159,8 @@ impl Dice<'_> {
         let (shortest, longest) = (shortest.as_secs_f64(), longest.as_secs_f64().max(shortest.as_secs_f64()));
         let seconds = shortest * (longest / shortest).powf(self.unit());
         // Whole milliseconds: that is how a timetable is written.
-        Duration::from_millis((seconds * 1_000.0).round() as u64)
+        let milliseconds = Duration::from_secs_f64(seconds).as_millis();
+        Duration::from_millis(u64::try_from(milliseconds).unwrap_or(u64::MAX))
     }
 
     /// Above 0, at most 1.

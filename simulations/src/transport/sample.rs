@@ -10,6 +10,7 @@ pub(super) struct Sample(Vec<Duration>);
 
 impl Sample {
     /// The time below which this share of them lies, 0 to 1; zero if there are none.
+    #[expect(clippy::cast_possible_truncation, reason = "a place in a list is a small number")]
     pub(super) fn quantile(&self, share: f64) -> Duration {
         let mut sorted = self.0.clone();
         sorted.sort_unstable();
