@@ -2,8 +2,7 @@
 
 use std::fmt;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use caps_overlay::{Pace, Rng, WallClock, Worker, Workers};
@@ -15,32 +14,56 @@ use crate::network::Network;
 #[derive(Debug)]
 pub(crate) struct MachineClock {
     world: Clock,
-    offset_micros: AtomicI64,
+    gait: Mutex<Gait>,
+}
+
+/// How a clock goes since a moment.
+#[derive(Clone, Copy, Debug, Default)]
+struct Gait {
+    /// The moment, in microseconds of the world.
+    since: i64,
+    /// How far it was ahead then, in microseconds.
+    ahead: i64,
     /// Parts per million that it goes too fast.
-    drift_ppm: AtomicI64,
+    drift_ppm: i64,
 }
 
 impl MachineClock {
     pub(crate) fn new(world: Clock) -> Self {
-        Self { world, offset_micros: AtomicI64::new(0), drift_ppm: AtomicI64::new(0) }
+        Self { world, gait: Mutex::default() }
     }
 
     /// Sets the clock forward, or back.
     pub(crate) fn jump(&self, micros: i64) {
-        self.offset_micros.fetch_add(micros, Ordering::Relaxed);
+        self.gait().ahead += micros;
     }
 
-    /// Makes it go too fast, or too slow, by this much.
+    /// Makes it go too fast, or too slow, by this much from now on.
     pub(crate) fn drift(&self, ppm: i64) {
-        self.drift_ppm.store(ppm, Ordering::Relaxed);
+        let now = self.elapsed();
+        let mut gait = self.gait();
+        *gait = Gait { since: now, ahead: gait.ahead_at(now), drift_ppm: ppm };
+    }
+
+    fn elapsed(&self) -> i64 {
+        i64::try_from(self.world.now_ns() / 1_000).unwrap_or(i64::MAX)
+    }
+
+    fn gait(&self) -> MutexGuard<'_, Gait> {
+        self.gait.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Gait {
+    fn ahead_at(&self, now: i64) -> i64 {
+        self.ahead + (now - self.since) / 1_000 * self.drift_ppm / 1_000
     }
 }
 
 impl WallClock for MachineClock {
     fn now_micros(&self) -> i64 {
-        let elapsed = i64::try_from(self.world.now_ns() / 1_000).unwrap_or(i64::MAX);
-        let drifted = elapsed / 1_000_000 * self.drift_ppm.load(Ordering::Relaxed);
-        BEGINNING_MICROS + elapsed + drifted + self.offset_micros.load(Ordering::Relaxed)
+        let elapsed = self.elapsed();
+        BEGINNING_MICROS + elapsed + self.gait().ahead_at(elapsed)
     }
 }
 
@@ -106,3 +129,15 @@ impl fmt::Debug for MachinePace {
 
 /// Every world begins on 15 January 2027 at 08:00 UTC.
 pub(crate) const BEGINNING_MICROS: i64 = 1_800_000_000_000_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clocks_drift_from_where_they_are() {
+        // A tenth too fast for ten seconds is a second; what went before stays.
+        let gait = Gait { since: 5_000_000, ahead: 7, drift_ppm: 100_000 };
+        assert_eq!(gait.ahead_at(15_000_000), 1_000_007);
+    }
+}

@@ -96,7 +96,8 @@ impl Run {
         let healed = self.heal(&told, &real).await?;
         let reckoning = match healed {
             Some(_) => self.reckon().await?,
-            None => Reckoning::default(),
+            // What did not recover may have lost something too: whoever can be asked is asked.
+            None => timeout(self.scenario.heal, self.reckon()).await.ok().and_then(Result::ok).unwrap_or_default(),
         };
         self.look();
         let unmet = self.scenario.expect.unmet(&self.ledger, self.world.counts().sent);
@@ -408,7 +409,10 @@ impl Run {
             }
             sleep(STEP).await;
         }
-        let why = self.unsettled();
+        let why = match (self.unsettled(), wrote) {
+            (why, false) if why.is_empty() => "not every front end can write".to_owned(),
+            (why, _) => why,
+        };
         self.broken("recovers", format!("{:?} after the last fault all is not well: {why}", self.scenario.heal));
         Ok(None)
     }
