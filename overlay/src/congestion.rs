@@ -145,12 +145,18 @@ impl Evidence {
             return;
         }
         self.counted_until = Some(now);
-        let short = self.rtt_min + (self.rtt_min / 8).max(self.queueing_max() / 2);
         // Marks of congestion come with no bytes: whoever marks does not lose by chance.
-        if bytes > 0 && self.last_rtt <= short {
+        if bytes > 0 && self.last_rtt <= self.short() {
             self.by_chance_bytes += bytes;
             self.losses_by_chance += 1;
         }
+    }
+
+    /// The longest round trip that does not tell of a full queue. Where round trips vary by more than the shortest one, as on radio, only those
+    /// near that one are short: there BBR takes queues for bandwidth, and small calls beside it wait for a second.
+    fn short(&self) -> Duration {
+        let half = if self.queueing_max() <= self.rtt_min { self.queueing_max() / 2 } else { Duration::ZERO };
+        self.rtt_min + half.max(self.rtt_min / 8)
     }
 
     fn queueing_max(&self) -> Duration {
@@ -188,3 +194,60 @@ const SHARE_MIN: f64 = 0.000_5;
 
 /// From about 8,000 packets on, what they told counts half.
 const MEMORY_BYTES: u64 = 12_000_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    /// Evidence of a path whose round trips were between these.
+    fn seen(rtt_min: Duration, rtt_max: Duration) -> Evidence {
+        Evidence { rtt_min, rtt_max, acked_bytes: 1_000_000, ..Evidence::default() }
+    }
+
+    /// Losses of one packet each, a round trip apart, beside packets that took this long.
+    fn losing(mut evidence: Evidence, losses: u32, beside: Duration) -> Evidence {
+        let begin = tokio::time::Instant::now().into_std();
+        for number in 0..losses {
+            evidence.last_rtt = beside;
+            let now = begin + 200 * MS * (number + 1);
+            evidence.lost(1452, now - 50 * MS, now);
+        }
+        evidence
+    }
+
+    #[test]
+    fn losses_without_a_queue_are_chance_and_those_with_one_are_not() {
+        // Three packets of 1,452 bytes in 1 MB are 0.4 %, more than 0.05 %.
+        assert!(losing(seen(50 * MS, 100 * MS), 3, 60 * MS).speaks_for_chance());
+        assert!(!losing(seen(50 * MS, 100 * MS), 3, 90 * MS).speaks_for_chance());
+        // A path that never had a queue: an eighth is within what is measured.
+        assert!(losing(seen(50 * MS, 50 * MS), 3, 55 * MS).speaks_for_chance());
+    }
+
+    #[test]
+    fn few_losses_are_coincidence() {
+        assert!(!losing(seen(50 * MS, 100 * MS), 2, 50 * MS).speaks_for_chance());
+        let long = Evidence { acked_bytes: 10_000_000, ..seen(50 * MS, 100 * MS) };
+        // 0.04 % of 10 MB.
+        assert!(!losing(long, 3, 50 * MS).speaks_for_chance());
+    }
+
+    #[test]
+    fn where_round_trips_vary_more_than_they_are_long_only_the_shortest_tell_of_no_queue() {
+        assert!(!losing(seen(8 * MS, 60 * MS), 10, 20 * MS).speaks_for_chance());
+        assert!(losing(seen(8 * MS, 60 * MS), 3, 9 * MS).speaks_for_chance());
+    }
+
+    #[test]
+    fn what_is_lost_together_counts_once() {
+        let mut evidence = seen(50 * MS, 50 * MS);
+        let now = tokio::time::Instant::now().into_std();
+        evidence.last_rtt = 50 * MS;
+        for packet in 0..100 {
+            evidence.lost(1452, now - 50 * MS, now + MS * packet);
+        }
+        assert_eq!(evidence.losses_by_chance, 1);
+    }
+}

@@ -62,6 +62,8 @@ pub(crate) struct Membership {
     mine: OwnReport,
     directory: Directory,
     directory_changed: bool,
+    /// What the directory was last made from.
+    shown: Option<Shown>,
     has_left: bool,
     rng: ChaCha8Rng,
     transmits: VecDeque<Transmit>,
@@ -165,6 +167,7 @@ impl Membership {
             mine: OwnReport::default(),
             directory: Directory::default(),
             directory_changed: true,
+            shown: None,
             has_left: false,
             rng,
             transmits: VecDeque::new(),
@@ -374,14 +377,46 @@ impl Membership {
 /// What follows from an input.
 impl Membership {
     fn settle(&mut self, now: Duration) {
-        self.outlive_own_past();
+        // Most inputs change nothing, and then nobody has to be looked up.
+        let is_new = !self.is_shown();
+        if is_new {
+            self.outlive_own_past();
+        }
         while let Some((to, packet)) = self.effects.packets.pop_front() {
             self.send(to.identity(), packet, now);
         }
+        let mut is_reported = false;
         while let Ok(report) = self.news.try_recv() {
             self.reports.insert(report.identity.clone(), report);
+            is_reported = true;
         }
-        self.refresh_directory(now);
+        if is_new || is_reported {
+            self.refresh_directory(now);
+            self.shown = Some(self.to_show());
+        }
+    }
+
+    /// Whether the directory was made from what foca and this node itself say now.
+    fn is_shown(&self) -> bool {
+        let Some(shown) = &self.shown else { return false };
+        let same = |((announced, state), member): (&(Announced, State), &foca::Member<Announced>)| {
+            announced == member.id() && *state == member.state()
+        };
+        let members = self.foca.iter_membership_state();
+        shown.me == *self.me()
+            && (shown.state, shown.load, shown.position) == (self.own_state(), self.mine.load, self.mine.position)
+            && shown.others.len() == members.len()
+            && shown.others.iter().zip(members).all(same)
+    }
+
+    fn to_show(&self) -> Shown {
+        Shown {
+            me: self.me().clone(),
+            state: self.own_state(),
+            load: self.mine.load,
+            position: self.mine.position,
+            others: self.foca.iter_membership_state().map(|member| (member.id().clone(), member.state())).collect(),
+        }
     }
 
     /// Notices when this node itself is told as dead in a life that has not come yet.
@@ -598,6 +633,16 @@ impl std::fmt::Debug for Membership {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Membership").field("me", self.me()).field("members", &self.directory.len()).finish_non_exhaustive()
     }
+}
+
+/// What a directory is made from, reports apart.
+struct Shown {
+    me: Announced,
+    state: MemberState,
+    load: u8,
+    position: u64,
+    /// In foca's order.
+    others: Vec<(Announced, State)>,
 }
 
 /// A member as the protocol has it.

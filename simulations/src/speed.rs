@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use anyhow::Context;
 use caps_adapters::mail::Limits;
-use caps_frontend::{Client, gateway};
-use caps_model::{Name, Query};
+use caps_frontend::{Client, ClientError, gateway};
+use caps_model::{Name, ObjectId};
 use caps_node::deployment::Deployment;
 use caps_node::deployment::region::Region;
 use caps_node::people;
@@ -68,7 +68,8 @@ pub fn measure(nodes: usize, length: Duration, seed: u64) -> anyhow::Result<Pace
     })
 }
 
-/// Starts everybody: servers, then front ends, each of which makes a call about every ten seconds: four reads, then a mail.
+/// Starts everybody: servers, then front ends, each of which makes a call about every ten seconds: it reads a case, and now and then
+/// files a mail.
 async fn join(world: &mut World) -> anyhow::Result<Tally> {
     world.start_servers().await?;
     let administrator = Client::new(world.administrator().await?, PATIENCE);
@@ -76,35 +77,41 @@ async fn join(world: &mut World) -> anyhow::Result<Tally> {
     let deployment = world.deployment().clone();
     people::bind_front_ends(&administrator, &deployment, |_| "desk").await?;
     administrator.overlay().drain(Duration::from_secs(1)).await;
-    let tally = Tally::default();
+    let (tally, mut case) = (Tally::default(), None);
     let names = world.names(Layer::FrontEnd).into_iter().filter(|name| name != crate::world::ADMIN);
     for name in names.collect::<Vec<_>>() {
         let overlay = world.front_end(&name).await?;
         let (client, rng, tally) = (Client::new(overlay.clone(), PATIENCE), world.fork_rng(), tally.clone());
-        overlay.environment().tasks.spawn(Box::pin(work(name, client, rng, tally)));
+        let case = match case {
+            Some(case) => case,
+            None => *case.insert(file_a_mail(&name, 0, &client).await?.context("a mail becomes a case")?),
+        };
+        overlay.environment().tasks.spawn(Box::pin(work(name, client, case, rng, tally)));
         sleep(BETWEEN_JOINS).await;
     }
     Ok(tally)
 }
 
-async fn work(name: String, client: Client, rng: Rng, tally: Tally) {
-    for number in 0_u64.. {
+async fn work(name: String, client: Client, case: ObjectId, rng: Rng, tally: Tally) {
+    for number in 1_u64.. {
         sleep(rng.jitter(BETWEEN_CALLS)).await;
-        let answered = match number % 5 {
-            4 => file_a_mail(&name, number, &client).await,
-            _ => client.query(Query::all(Name::fixed("case")).limit(20)).await.is_ok(),
+        let answered = match rng.below(MAIL_ONCE_IN) {
+            0 => file_a_mail(&name, number, &client).await.is_ok(),
+            _ => client.get(vec![case]).await.is_ok(),
         };
         tally.count(answered);
     }
 }
 
-async fn file_a_mail(name: &str, number: u64, client: &Client) -> bool {
+/// Says which case the mail became.
+async fn file_a_mail(name: &str, number: u64, client: &Client) -> Result<Option<ObjectId>, ClientError> {
     let mail = format!(
         "From: {name} <{name}@customers.example>\r\nTo: desk@pumps.example\r\nSubject: Pump {number} drips\r\n\
          Date: Fri, 15 Jan 2027 08:00:00 +0000\r\nMessage-ID: <{number}-{name}@customers.example>\r\n\r\nIt has dripped since Monday.\r\n"
     );
     let arguments = gateway::file_mail_arguments(mail.as_bytes(), &Limits::default()).expect("the mail above is well formed");
-    client.call_as(client.new_commit(), Name::fixed("casedesk"), Name::fixed("file_mail"), arguments).await.is_ok()
+    let called = client.call_as(client.new_commit(), Name::fixed("casedesk"), Name::fixed("file_mail"), arguments).await?;
+    Ok(called.result.get("case").and_then(|values| values.first()?.as_reference()))
 }
 
 /// Calls that were answered, and calls that were not.
@@ -176,5 +183,6 @@ fn real_now() -> std::time::Instant {
 
 const PATIENCE: Duration = Duration::from_secs(30);
 const BETWEEN_CALLS: Duration = Duration::from_secs(10);
+const MAIL_ONCE_IN: u64 = 50;
 const BETWEEN_JOINS: Duration = Duration::from_millis(10);
 const SETTLING: Duration = Duration::from_secs(20);

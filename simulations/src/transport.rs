@@ -11,6 +11,8 @@ mod first_contact;
 mod lab;
 mod lines;
 mod sample;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 

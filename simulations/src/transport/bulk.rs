@@ -124,7 +124,7 @@ pub(super) fn how(controller: Option<Controller>) -> How {
 
 /// 100 Mbit/s up, 50 ms there and back, with a queue of so many times what is under way on it.
 #[expect(clippy::cast_possible_truncation, reason = "a few megabytes at most")]
-fn bottleneck(products: f64) -> Wire {
+pub(super) fn bottleneck(products: f64) -> Wire {
     let product_bytes = RATE_BPS as f64 / 8.0 * RTT.as_secs_f64();
     let up = LinkFigures { rate_bps: Some(RATE_BPS), queue_bytes: (product_bytes * products) as u64, ..LinkFigures::ideal(RTT / 2) };
     Wire::both(up)
