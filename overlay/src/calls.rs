@@ -157,7 +157,7 @@ impl Calls {
         if request.own_stream || request.body.len() > LANE_BODY_BYTES_MAX {
             return Travel::Stream;
         }
-        connection.travel(request.begun)
+        connection.next_travel(request.begun)
     }
 
     /// Tries the nodes of a layer, the best one first. The next one is tried when one certainly did not run the call or, for

@@ -119,7 +119,13 @@ impl Connection {
         self.lanes[priority.index()].get()
     }
 
-    /// How the next small call travels.
+    /// How the next small call travels. When the streams that peers of our kind permit run out, it does not wait for one.
+    pub(crate) fn next_travel(&self, now: Instant) -> Travel {
+        let streams = self.node.limits.streams as usize;
+        if self.outgoing.load(Ordering::Relaxed) > streams - streams / 4 { Travel::Lane } else { self.travel(now) }
+    }
+
+    /// How small calls travel over its path.
     pub(crate) fn travel(&self, now: Instant) -> Travel {
         let mut path = self.path.lock().expect("nothing panics while it holds this lock");
         if path.is_due(now) {

@@ -55,3 +55,16 @@ fn the_choice_gives_up_cubic_where_packets_get_lost_by_chance_and_only_there() {
     assert!(rate(Some(Controller::Cubic), 0.01) < 5.0);
     assert_eq!(rate(None, 0.0), rate(Some(Controller::Cubic), 0.0));
 }
+
+/// 500 calls a second over a round trip of 600 ms are 300 at once, more than a peer permits streams; the others take the lane and wait for nobody.
+#[test]
+fn calls_do_not_wait_for_streams() {
+    Lab::run(1, Wire::even(600 * MS), |lab| async move {
+        let how = bulk::how(None);
+        let (server, _) = lab.server(0, &how).await;
+        let node = lab.front_end(0, &server, &how).await;
+        // The window has to grow first.
+        assert_eq!(work(&node, &server, 5).await.0, 2500);
+        assert_eq!(work(&node, &server, 5).await, (2500, 0));
+    });
+}
