@@ -464,6 +464,8 @@ mod tests {
             sender.send(tokio::time::Instant::now()).await.unwrap();
         });
         let start = tokio::time::Instant::now();
+        // It is asleep when it is held.
+        tokio::task::yield_now().await;
         tasks.pause();
         tokio::time::sleep(Duration::from_secs(5)).await;
         assert!(receiver.try_recv().is_err());
