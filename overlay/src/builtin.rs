@@ -4,7 +4,6 @@ use std::sync::{Arc, OnceLock};
 
 use caps_certs_gen::Identity;
 use futures_util::future::BoxFuture;
-use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::connections::Connections;
@@ -16,6 +15,7 @@ use crate::options::CallOptions;
 use crate::policy::Policy;
 use crate::service::{Answer, Call, Caller, Descriptor, MethodDescriptor, Service};
 use crate::stream::{self, Replies};
+use crate::watch;
 
 /// Answers at once with what it was sent.
 pub(crate) const PING: MethodId = MethodId { service: 0, method: 0 };

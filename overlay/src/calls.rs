@@ -9,7 +9,6 @@ use caps_certs_gen::{Identity, Layer};
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
-use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::choice::{Balancer, Candidate};
@@ -25,6 +24,7 @@ use crate::node::Node;
 use crate::options::{CallOptions, NotifyError, Reply, To};
 use crate::stream::{self, RawStream, Replies};
 use crate::travel::Travel;
+use crate::watch;
 
 /// Makes calls.
 #[derive(Debug)]

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use caps_certs_gen::Identity;
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::close::{CloseCode, error_of_call, error_of_dial, words};
@@ -22,6 +22,7 @@ use crate::hello::Control;
 use crate::limits::NOTIFY_QUEUE;
 use crate::node::Node;
 use crate::serve::serve_peer;
+use crate::watch;
 
 /// The connections of a node.
 #[derive(Debug)]

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use caps_certs_gen::{Identity, Layer, Role};
 use futures_util::future::BoxFuture;
 use rand::seq::SliceRandom;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{debug, info, warn};
 
@@ -25,6 +25,7 @@ use crate::failure::{CallError, Failure, Retry, code};
 use crate::membership::{Adjacency, Announced, Config, DatagramError, Membership, Notice};
 use crate::policy::Policy;
 use crate::stream::{Replies, ReplySink};
+use crate::watch;
 
 /// What gossip needs of the connections.
 pub(crate) trait Links: Send + Sync + 'static {

@@ -13,6 +13,9 @@
 // Mistakes that only builds of the simulation can make, on purpose.
 pub mod bugs;
 
+// How parts of a process hear of each other.
+pub mod watch;
+
 // What a node takes from outside, and its bounds.
 mod environment;
 mod real;

@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use caps_certs_gen::{Identity, NodeCredentials, TrustAnchors};
-use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::config::{Config, StartError};
@@ -22,6 +21,7 @@ use crate::policy::Policy;
 use crate::refusals::Refusals;
 use crate::service::Service;
 use crate::tls::Tls;
+use crate::watch;
 
 /// What all connections of a node share.
 #[derive(Debug)]

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use caps_certs_gen::{Identity, NodeCredentials, TrustAnchors};
 use futures_util::future::join_all;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 
 use crate::builtin::{DirectorySubscriber, OverlayService, PING};
@@ -28,6 +28,7 @@ use crate::options::{CallOptions, NotifyError, Reply, To};
 use crate::service::Service;
 use crate::status::{Path, PeerStatus, Ping, TlsFacts};
 use crate::stream::{RawStream, Replies};
+use crate::watch;
 
 /// A node's part in the overlay. Clones share it.
 #[derive(Clone, Debug)]

@@ -99,20 +99,11 @@ fn in_a_world(plan: &Plan, profile: &'static Profile, leader: &str, speed: Speed
 
 /// The leader, and what was measured.
 async fn on_real_processes(plan: &Plan, profile: &'static Profile) -> anyhow::Result<(String, Vec<Felt>)> {
-    let mut deployment = with_line(plan, profile)?;
-    let papers = std::env::temp_dir().join(format!("caps-fidelity-papers-{}", std::process::id()));
-    deployment.certificates = papers.join("certs");
-    std::fs::create_dir_all(&papers)?;
-    let measured = async {
-        caps_node::founding::certify_deployment(&deployment)?;
-        let setup = Setup { seed: plan.seed, caps: plan.caps.clone(), directory: None };
-        let company = Company::start(&deployment, setup).await?;
-        let measured = errands(plan, &deployment, &company).await;
-        company.stop().await?;
-        measured
-    };
-    let measured = measured.await;
-    remove(&papers);
+    let deployment = with_line(plan, profile)?;
+    let setup = Setup { seed: plan.seed, caps: plan.caps.clone(), directory: None };
+    let company = Company::start(&deployment, setup).await?;
+    let measured = errands(plan, &deployment, &company).await;
+    company.stop().await?;
     measured
 }
 

@@ -11,10 +11,8 @@ use std::time::Duration;
 use caps_model::messages::host::Session;
 use caps_model::messages::{From as StartAt, Subscribe, Update};
 use caps_model::{Name, Object, ObjectId, Position, Query, Value};
-use caps_overlay::Identity;
-use caps_overlay::Priority;
+use caps_overlay::{Identity, Priority, watch};
 use sha2::{Digest, Sha256};
-use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::cabinet::{Ask, CabinetError, CabinetPort, fetch};

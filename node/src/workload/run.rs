@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use caps_model::Position;
-use tokio::sync::watch;
+use caps_overlay::watch;
 use tokio::time::Instant;
 
 /// One run: everybody who works at the same time. Cheap to clone; all clones are the same run.

@@ -10,7 +10,7 @@ use super::rehearsal::{Bent, Rehearsed, Side};
 use super::{median, ms};
 
 /// The worlds that are compared; the first is the one as it is.
-pub(super) const BENDS: [Bent; 9] = [
+pub(super) const BENDS: [Bent; 8] = [
     Bent::Calm,
     Bent::NoDisk,
     Bent::Instant(Side::FrontEndToHost),
@@ -19,7 +19,6 @@ pub(super) const BENDS: [Bent; 9] = [
     Bent::Longer(Side::FrontEndToHost, LONGER),
     Bent::Longer(Side::HostToCabinet, LONGER),
     Bent::Longer(Side::Replicas, LONGER),
-    Bent::Unlimited,
 ];
 
 pub(super) fn stays_open(part: &Part) -> bool {

@@ -31,8 +31,6 @@ pub(super) enum Bent {
     Instant(Side),
     /// So much more lies between them, there and back together.
     Longer(Side, Duration),
-    /// Lines have no bound to their rate.
-    Unlimited,
     /// Disks take no time.
     NoDisk,
 }
@@ -360,7 +358,6 @@ fn bend(bent: Bent) -> Bend {
     Box::new(move |from, to, hops| match bent {
         Bent::Straight => hops,
         Bent::Calm | Bent::NoDisk => calm(hops),
-        Bent::Unlimited => calm(hops).into_iter().map(|(id, figures)| (id, LinkFigures { rate_bps: None, ..figures })).collect(),
         Bent::Instant(side) if Side::of(from, to) == Some(side) => Vec::new(),
         Bent::Longer(side, by) if Side::of(from, to) == Some(side) && from.site != to.site => {
             // A wire of its own for each pair: nothing else changes.

@@ -11,6 +11,7 @@ use std::time::Duration;
 use anyhow::{Context, bail, ensure};
 use caps_certs_gen::Layer;
 use caps_node::deployment::Deployment;
+use caps_node::founding;
 use futures_util::future::try_join_all;
 use serde_json::Value as Json;
 use tokio::process::{Child, Command};
@@ -55,13 +56,15 @@ pub async fn run_errands(deployment: &Deployment, setup: Setup, errands: &[Erran
 
 impl Company {
     /// Makes the lab, starts every server, and waits until all serve and the replicas have agreed on a leader. Lines and links are those of
-    /// the deployment as it is given, which may have been changed since it was read; everything else is as its file says.
+    /// the deployment as it is given, which may have been changed since it was read; everything else is as its file says. If it has no
+    /// certificates yet, it gets some that end with the lab.
     pub async fn start(deployment: &Deployment, setup: Setup) -> anyhow::Result<Self> {
         let caps =
             setup.caps.canonicalize().with_context(|| format!("there is no program {}: say where with --caps", setup.caps.display()))?;
         let plan = Plan::of(deployment)?;
         let directory = Directory::new(setup.directory)?;
-        let deployment = Deployment::read(&copy::write(deployment, &plan, directory.path())?)?;
+        let deployment = certified(deployment, &directory)?;
+        let deployment = Deployment::read(&copy::write(&deployment, &plan, directory.path())?)?;
         let lab = Lab::new(plan, setup.seed)?;
         let mut company = Self { servers: BTreeMap::new(), lab, deployment, caps, directory };
         for node in company.deployment.nodes.iter().filter(|node| node.layer != Layer::FrontEnd) {
@@ -162,6 +165,16 @@ impl Company {
     fn log(&self, name: &str) -> PathBuf {
         self.directory.log(name)
     }
+}
+
+/// The deployment with certificates: its own, or new ones in the directory of the lab.
+fn certified(deployment: &Deployment, directory: &Directory) -> anyhow::Result<Deployment> {
+    let mut deployment = deployment.clone();
+    if !deployment.certificates.exists() {
+        deployment.certificates = directory.path().join("certs");
+        founding::certify_deployment(&deployment)?;
+    }
+    Ok(deployment)
 }
 
 /// What keeps a company from being at work, by the answer of `caps status --json`; `None`: nothing.

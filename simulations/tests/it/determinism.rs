@@ -8,7 +8,6 @@ use caps_simulations::scenario::{self, Outcome, Scenario};
 use crate::library::directory;
 
 #[test]
-#[ignore = "tokio draws the order in which a watch channel wakes its readers from a counter of the process; pinning it takes tokio_unstable"]
 fn same_seed_gives_the_same_trace_in_one_process() {
     let (one, again) = (mixed(3), mixed(3));
     assert_eq!(one.trace, again.trace);

@@ -9,10 +9,9 @@ use caps_model::messages::{
     AskOutcome, Event, From as StartAt, Get, Got, History, ObjectChange, Objects, Outcome, Subscribe, Timeline, Update,
 };
 use caps_model::{Commit, CommitId, Object, ObjectId, Position, Query, Read};
-use caps_overlay::Rng;
+use caps_overlay::{Rng, watch};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use tokio::sync::watch;
 
 use crate::cabinet::{Ask, CabinetError, CabinetPort, Updates};
 

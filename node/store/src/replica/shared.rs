@@ -9,9 +9,9 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use caps_model::messages::cabinet::{ReplicaRole, ReplicaStatus};
 use caps_model::{DecodeError, Name, Position};
-use caps_overlay::{Failure, Identity};
+use caps_overlay::{Failure, Identity, watch};
 use raft::eraftpb::Message;
-use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::arrivals::{Arrivals, TooMany};
