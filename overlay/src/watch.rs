@@ -122,12 +122,13 @@ impl<T> Receiver<T> {
     }
 
     /// Whether there is a value that was not seen.
-    ///
-    /// # Errors
-    /// [`Closed`]: there is none, and there will be none.
-    pub fn has_changed(&self) -> Result<bool, Closed> {
-        let slot = self.shared.read();
-        if slot.version == self.seen && slot.closed { Err(Closed) } else { Ok(slot.version != self.seen) }
+    pub fn has_changed(&self) -> bool {
+        self.shared.read().version != self.seen
+    }
+
+    /// Whether nobody is left who could change it.
+    pub fn is_closed(&self) -> bool {
+        self.shared.read().closed
     }
 
     /// Waits for a value that was not seen; it counts as seen from then on. Nothing is lost if it is given up.
@@ -137,13 +138,18 @@ impl<T> Receiver<T> {
     pub async fn changed(&mut self) -> Result<(), Closed> {
         loop {
             let next: Notified<'_> = self.shared.news.notified();
-            if self.has_changed()? {
-                break;
+            {
+                let slot = self.shared.read();
+                if slot.version != self.seen {
+                    self.seen = slot.version;
+                    return Ok(());
+                }
+                if slot.closed {
+                    return Err(Closed);
+                }
             }
             next.await;
         }
-        drop(self.borrow_and_update());
-        Ok(())
     }
 
     /// Waits for a value like this, the one of this moment included.
@@ -222,16 +228,16 @@ mod tests {
     #[tokio::test]
     async fn what_was_not_seen_is_told_once_and_the_end_after_it() {
         let (sender, mut reader) = channel(1);
-        assert_eq!(reader.has_changed(), Ok(false));
+        assert!(!reader.has_changed());
         sender.send_modify(|value| *value += 1);
         assert!(!sender.send_if_modified(|value| {
             *value += 1;
             false
         }));
         let mut late = reader.clone();
-        assert_eq!(reader.has_changed(), Ok(true));
+        assert!(reader.has_changed());
         reader.changed().await.unwrap();
-        assert_eq!((*reader.borrow(), reader.has_changed()), (3, Ok(false)));
+        assert_eq!((*reader.borrow(), reader.has_changed(), reader.is_closed()), (3, false, false));
         assert!(!sender.is_closed());
         drop(sender);
         assert_eq!(reader.changed().await, Err(Closed));
