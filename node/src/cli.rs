@@ -1,5 +1,6 @@
 //! The command line: what can be asked for, and who answers.
 
+mod cabinet;
 mod call;
 mod completions;
 mod connect;
@@ -63,6 +64,8 @@ enum Command {
     Demo(demo::Demo),
     /// Show sites, nodes, leader, positions, round-trip times and certificates.
     Status(status::Status),
+    /// Show who keeps the cabinet and what it survives; or change that.
+    Cabinet(cabinet::Cabinet),
     /// Measure the way to a node, or learn why there is none.
     Ping(ping::Ping),
     /// Act for a user from now on.
@@ -110,6 +113,7 @@ impl Cli {
             Command::Run(command) => command.run(global).await,
             Command::Demo(command) => command.run(global).await,
             Command::Status(command) => command.run(global).await,
+            Command::Cabinet(command) => command.run(global).await,
             Command::Ping(command) => command.run(global).await,
             Command::Login(command) => command.run(global).await,
             Command::Logout(command) => command.run(global),

@@ -5,6 +5,7 @@ mod file;
 pub mod network;
 pub mod profile;
 pub mod region;
+pub mod survival;
 pub mod workload;
 
 use std::net::SocketAddr;
@@ -14,6 +15,7 @@ use std::time::Duration;
 use caps_certs_gen::{Identity, Layer};
 
 pub use network::Network;
+pub use survival::Survival;
 pub use workload::Workload;
 
 /// A deployment that makes sense: names are unique, every reference resolves, no two processes share an address.
@@ -63,8 +65,12 @@ pub struct Node {
 pub struct Cabinet {
     /// Its name.
     pub name: String,
-    /// The nodes that vote.
+    /// The nodes that vote at first. Once the cabinet is founded, its log says who votes (`caps cabinet`).
     pub voters: Vec<String>,
+    /// The nodes that follow without a vote at first: they serve reads and subscriptions near whoever asks.
+    pub learners: Vec<String>,
+    /// What it is to survive, if that is said: a node warns at its start when the places of the voters do not let it.
+    pub survives: Option<Survival>,
     /// What a replica materialises its journal into.
     pub state: StateKind,
     /// One tick of the consensus clock: a dead leader is replaced in 12 to 20 of them.
@@ -215,6 +221,12 @@ voters = ["store-lund"]
             ("site = \"lund\"\nlayer = 4", "site = \"lind\"\nlayer = 4", "caps.toml:21: there is no site \"lind\"; the file has lund"),
             ("voters = [\"store-lund\"]", "voters = [\"store-lumd\"]", "caps.toml:25: there is no node \"store-lumd\""),
             ("voters = [\"store-lund\"]", "voters = [\"host-lund\"]", "caps.toml:25: host-lund is of layer 2: only nodes of layer 1 vote"),
+            (
+                "voters = [\"store-lund\"]",
+                "voters = [\"store-lund\"]\nlearners = [\"store-lund\"]",
+                "caps.toml:26: store-lund is named twice: a node votes or learns",
+            ),
+            ("[cabinet]", "[cabinet]\nsurvives = \"war\"", "caps.toml:25: unknown variant `war`, expected one of `node`, `site`, `region`"),
             ("voters = [\"store-lund\"]", "voters = []", "caps.toml:25: no voters: name the nodes of layer 1 that keep the cabinet"),
             ("listen = \"127.0.0.1:4201\"", "", "caps.toml:14: host-lund needs an address to listen on: add listen = \"ADDRESS:PORT\""),
             ("[cabinet]", "[cabinet]\nstate = \"oracle\"", "caps.toml:25: unknown variant `oracle`, expected `memory` or `sled`"),

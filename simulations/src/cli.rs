@@ -12,6 +12,7 @@ mod seeds;
 mod shrink;
 mod soak;
 mod speed;
+mod torture;
 mod transport;
 
 use std::process::ExitCode;
@@ -43,6 +44,8 @@ enum Command {
     Soak(soak::Soak),
     /// Hunt for bugs made on purpose: is the simulation good for anything?
     Bugs(bugs::Bugs),
+    /// Kill real processes while others work with them, and look whether anything was lost.
+    Torture(torture::Torture),
     /// Measure the transport on lines of all kinds.
     Transport(transport::Transport),
     /// Measure how fast a simulation goes.
@@ -72,6 +75,7 @@ impl Cli {
             Command::Shrink(command) => command.run(),
             Command::Soak(command) => command.run(),
             Command::Bugs(command) => command.run(),
+            Command::Torture(command) => command.run(),
             Command::Speed(command) => {
                 command.run()?;
                 Ok(true)

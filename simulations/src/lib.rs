@@ -34,6 +34,11 @@ pub mod emulator;
 
 pub mod fidelity;
 
+// Cruelty to real processes, and what clients saw of it.
+pub mod torture;
+
+pub mod history;
+
 mod cli;
 
 pub use cli::Cli;

@@ -99,7 +99,19 @@ impl Client {
     ///
     /// Attempts follow one another under the same id until one is answered or the deadline passes; nothing is done twice.
     pub async fn call_as(&self, commit: CommitId, module: Name, method: Name, arguments: Record) -> Result<Called, ClientError> {
-        let mut message = Call { session: self.session(), commit, again: false, module, method, arguments };
+        self.call_because(None, commit, module, method, arguments).await
+    }
+
+    /// Calls a method and says why, for whoever reads the history of what it changes.
+    pub async fn call_because(
+        &self,
+        reason: Option<String>,
+        commit: CommitId,
+        module: Name,
+        method: Name,
+        arguments: Record,
+    ) -> Result<Called, ClientError> {
+        let mut message = Call { session: self.session(), commit, again: false, module, method, arguments, reason };
         let until = Instant::now() + self.shared.deadline;
         let mut patience = FIRST_ATTEMPT;
         let mut body = Bytes::from(encode(&message)?);

@@ -55,7 +55,15 @@ impl Module for Adder {
             callers: vec!["adders".to_owned()],
         };
         let module = Name::fixed("adder");
-        Schema { module, version: 1, summary: String::new(), entities: Vec::new(), relations: Vec::new(), methods: vec![add] }
+        Schema {
+            module,
+            version: 1,
+            summary: String::new(),
+            entities: Vec::new(),
+            extensions: Vec::new(),
+            relations: Vec::new(),
+            methods: vec![add],
+        }
     }
 
     fn call(&self, method: &str, arguments: &Record, _: &mut Transaction<'_>) -> Result<Record, Halt> {

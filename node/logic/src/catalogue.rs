@@ -1,12 +1,15 @@
 //! The modules of a host, and what they declare, ready to be looked up.
 
+mod binding;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
 use caps_model::messages::host::Call;
-use caps_model::schema::{Arity, Attribute, Constraint, Entity, Method, Schema};
-use caps_model::{Filter, Name, Object, ObjectId, Query, Record, ValueKind};
+use caps_model::query::{Pattern, PatternKind};
+use caps_model::schema::{self, Arity, Attribute, Constraint, Entity, Extension, Method, Schema};
+use caps_model::{Name, Object, ObjectId, Record, Value, ValueKind};
 
 use crate::module::{Fault, Halt, Module, Refusal, refusals};
 use crate::people::GROUP;
@@ -31,9 +34,14 @@ pub(crate) struct Declared {
 
 /// One entity, with what the host needs to keep it right.
 pub(crate) struct DeclaredEntity {
-    /// The module that declares it, and alone writes it.
+    /// The module that declares it, and alone makes and deletes its objects.
     pub(crate) owner: usize,
+    /// With everything that it inherits, and that other modules add.
     pub(crate) entity: Entity,
+    /// What it inherits from, nearest first.
+    pub(crate) ancestors: Vec<Name>,
+    /// The entity that declares each attribute, and the module that writes it besides the owner.
+    origins: BTreeMap<Name, (Name, usize)>,
     pub(crate) secrets: BTreeSet<Name>,
     /// The attributes that are one end of a relation, with the other end.
     pub(crate) ends: BTreeMap<Name, End>,
@@ -45,6 +53,8 @@ pub(crate) struct End {
     pub(crate) attribute: Name,
     /// The other end holds at most one object.
     pub(crate) single: bool,
+    /// Whoever the other end refers to cannot be deleted.
+    pub(crate) is_strong: bool,
 }
 
 /// Why modules cannot be hosted together. The programmer of a module is at fault; the host does not start.
@@ -80,6 +90,14 @@ pub enum CatalogueError {
         /// The attribute or result.
         attribute: Name,
     },
+    /// A parent, or an entity to be extended, that no module declares, or that inherits from itself.
+    #[error("{of} inherits from or extends {to}, which is not declared, or inherits from it")]
+    Parent {
+        /// The entity, or the module that extends.
+        of: Name,
+        /// The entity that is missing.
+        to: Name,
+    },
     /// A constraint that cannot hold for values of the attribute's kind, or an arity that no list has.
     #[error("{of}.{attribute} of kind {kind} has an impossible arity or a constraint for another kind")]
     Constraint {
@@ -109,6 +127,8 @@ impl Catalogue {
         for module in modules {
             catalogue.add(module)?;
         }
+        catalogue.extend_entities()?;
+        catalogue.inherit()?;
         catalogue.check_references()?;
         catalogue.tie_relations()?;
         Ok(catalogue)
@@ -198,36 +218,20 @@ impl Catalogue {
         }
     }
 
-    /// Whether a front end may ask this: the entity and every attribute are declared. Secrets are unknown, or a range condition would spell
-    /// them out bit by bit.
-    pub(crate) fn check_query(&self, query: &Query) -> Result<(), String> {
-        let declared = self.entities.get(&query.entity).ok_or_else(|| format!("no module declares the entity {}", query.entity))?;
-        let mut attributes = Vec::new();
-        attributes_of(&query.filter, &mut attributes);
-        attributes.extend(query.order.as_ref().map(|order| &order.attribute));
-        for attribute in attributes {
-            if declared.entity.attribute(attribute.as_str()).is_none() || declared.secrets.contains(attribute) {
-                return Err(format!("{} has no attribute {attribute}", query.entity));
-            }
-        }
-        Ok(())
-    }
-
     fn add(&mut self, module: Arc<dyn Module>) -> Result<(), CatalogueError> {
-        let mut schema = module.schema();
+        let schema = module.schema();
         let owner = self.modules.len();
         if self.by_name.insert(schema.module.clone(), owner).is_some() {
             return Err(CatalogueError::DuplicateModule(schema.module));
         }
         let secrets = module.secrets();
-        for entity in &mut schema.entities {
+        for entity in &schema.entities {
             check_attributes(&entity.name, &entity.attributes)?;
-            if let Some(taken) = entity.attributes.iter().find(|a| a.name == READERS || a.name == WRITERS) {
+            if let Some(taken) = entity.attributes.iter().find(|attribute| is_reserved(&attribute.name)) {
                 return Err(CatalogueError::Reserved { of: entity.name.clone(), attribute: taken.name.clone() });
             }
-            entity.attributes.extend(implicit_attributes());
             let of_entity = secrets.iter().filter(|(of, _)| *of == entity.name).map(|(_, attribute)| attribute.clone());
-            let declared = DeclaredEntity { owner, entity: entity.clone(), secrets: of_entity.collect(), ends: BTreeMap::new() };
+            let declared = DeclaredEntity::new(owner, entity.clone(), of_entity.collect());
             if self.entities.insert(entity.name.clone(), declared).is_some() {
                 return Err(CatalogueError::DuplicateEntity(entity.name.clone()));
             }
@@ -249,12 +253,68 @@ impl Catalogue {
         Ok(())
     }
 
+    /// Adds to entities what other modules have to add.
+    fn extend_entities(&mut self) -> Result<(), CatalogueError> {
+        let extensions: Vec<(usize, Name, Extension)> = self
+            .modules()
+            .flat_map(|(number, declared)| {
+                let module = &declared.schema.module;
+                declared.schema.extensions.iter().map(move |extension| (number, module.clone(), extension.clone()))
+            })
+            .collect();
+        for (number, of, Extension { entity, attributes }) in extensions {
+            check_attributes(&of, &attributes)?;
+            let missing = CatalogueError::Parent { of, to: entity.clone() };
+            self.entities.get_mut(&entity).ok_or(missing)?.add(attributes, &entity, number)?;
+        }
+        Ok(())
+    }
+
+    /// Gives entities what they inherit, and shows it in the schemas.
+    fn inherit(&mut self) -> Result<(), CatalogueError> {
+        let alone: BTreeMap<Name, Vec<(Attribute, (Name, usize))>> =
+            self.entities.iter().map(|(name, declared)| (name.clone(), declared.own_attributes())).collect();
+        let secrets: BTreeMap<Name, BTreeSet<Name>> =
+            self.entities.iter().map(|(name, declared)| (name.clone(), declared.secrets.clone())).collect();
+        let names: Vec<Name> = self.entities.keys().cloned().collect();
+        for name in names {
+            let ancestors = self.ancestors(&name)?;
+            let Some(declared) = self.entities.get_mut(&name) else { continue };
+            for ancestor in &ancestors {
+                for (attribute, (origin, writer)) in &alone[ancestor] {
+                    declared.add(vec![attribute.clone()], origin, *writer)?;
+                }
+                declared.secrets.extend(secrets[ancestor].iter().cloned());
+            }
+            declared.ancestors = ancestors;
+            declared.entity.attributes.extend(implicit_attributes());
+            let (owner, entity) = (declared.owner, declared.entity.clone());
+            if let Some(shown) = self.modules[owner].schema.entities.iter_mut().find(|shown| shown.name == name) {
+                *shown = entity;
+            }
+        }
+        Ok(())
+    }
+
+    fn ancestors(&self, name: &Name) -> Result<Vec<Name>, CatalogueError> {
+        let mut ancestors: Vec<Name> = Vec::new();
+        let mut parent = self.entities.get(name).and_then(|declared| declared.entity.parent.clone());
+        while let Some(next) = parent {
+            let Some(declared) = self.entities.get(&next).filter(|_| next != *name && !ancestors.contains(&next)) else {
+                return Err(CatalogueError::Parent { of: name.clone(), to: next });
+            };
+            parent = declared.entity.parent.clone();
+            ancestors.push(next);
+        }
+        Ok(ancestors)
+    }
+
     fn check_references(&self) -> Result<(), CatalogueError> {
         let of_entities = self.entities.values().map(|declared| (&declared.entity.name, &declared.entity.attributes));
         let methods = self.modules.iter().flat_map(|declared| &declared.schema.methods);
         let of_methods = methods.flat_map(|m| [(&m.name, &m.parameters), (&m.name, &m.results)]);
         for (of, attributes) in of_entities.chain(of_methods) {
-            for (attribute, to) in attributes.iter().flat_map(references) {
+            for (attribute, to) in attributes.iter().filter_map(|attribute| Some((attribute, attribute.target()?))) {
                 if !self.entities.contains_key(to) {
                     return Err(CatalogueError::Reference { of: of.clone(), attribute: attribute.name.clone(), to: to.clone() });
                 }
@@ -266,14 +326,14 @@ impl Catalogue {
     fn tie_relations(&mut self) -> Result<(), CatalogueError> {
         let relations: Vec<_> = self.modules.iter().flat_map(|declared| declared.schema.relations.clone()).collect();
         for relation in relations {
-            let missing = |(entity, attribute): &(Name, Name), to: &(Name, Name)| CatalogueError::Reference {
-                of: entity.clone(),
-                attribute: attribute.clone(),
-                to: to.0.clone(),
+            let missing = |of: &schema::End, to: &schema::End| CatalogueError::Reference {
+                of: of.entity.clone(),
+                attribute: of.attribute.clone(),
+                to: to.entity.clone(),
             };
             let (from, to) = (&relation.from, &relation.to);
-            let forth = self.end(from, &to.0).ok_or_else(|| missing(from, to))?;
-            let back = self.end(to, &from.0).ok_or_else(|| missing(to, from))?;
+            let forth = self.end(from, &to.entity).ok_or_else(|| missing(from, to))?;
+            let back = self.end(to, &from.entity).ok_or_else(|| missing(to, from))?;
             self.tie(from, back);
             self.tie(to, forth);
         }
@@ -281,15 +341,56 @@ impl Catalogue {
     }
 
     /// The end `place` of a relation, if it is a reference to `target`.
-    fn end(&self, (entity, attribute): &(Name, Name), target: &Name) -> Option<End> {
+    fn end(&self, place: &schema::End, target: &Name) -> Option<End> {
+        let schema::End { entity, attribute, is_strong } = place;
         let declared = self.entities.get(entity)?.entity.attribute(attribute.as_str())?;
-        references(declared).any(|(_, to)| to == target).then(|| End { attribute: attribute.clone(), single: declared.arity.max == 1 })
+        let refers = declared.target() == Some(target);
+        refers.then(|| End { attribute: attribute.clone(), single: declared.arity.max == 1, is_strong: *is_strong })
     }
 
-    fn tie(&mut self, (entity, attribute): &(Name, Name), other: End) {
-        if let Some(declared) = self.entities.get_mut(entity) {
-            declared.ends.insert(attribute.clone(), other);
+    /// What inherits from an entity inherits its ends of relations.
+    fn tie(&mut self, place: &schema::End, other: End) {
+        let concerned = |declared: &&mut DeclaredEntity| declared.entity.name == place.entity || declared.ancestors.contains(&place.entity);
+        for declared in self.entities.values_mut().filter(concerned) {
+            declared.ends.insert(place.attribute.clone(), other.clone());
         }
+    }
+}
+
+impl DeclaredEntity {
+    fn new(owner: usize, entity: Entity, secrets: BTreeSet<Name>) -> Self {
+        let origin = (entity.name.clone(), owner);
+        let origins = entity.attributes.iter().map(|attribute| (attribute.name.clone(), origin.clone())).collect();
+        Self { owner, entity, ancestors: Vec::new(), origins, secrets, ends: BTreeMap::new() }
+    }
+
+    /// Its attributes, each with the entity that declares it and the module that writes it.
+    fn own_attributes(&self) -> Vec<(Attribute, (Name, usize))> {
+        self.entity.attributes.iter().map(|attribute| (attribute.clone(), self.origins[&attribute.name].clone())).collect()
+    }
+
+    fn add(&mut self, attributes: Vec<Attribute>, origin: &Name, writer: usize) -> Result<(), CatalogueError> {
+        for attribute in attributes {
+            let (of, name) = (self.entity.name.clone(), attribute.name.clone());
+            if is_reserved(&name) {
+                return Err(CatalogueError::Reserved { of, attribute: name });
+            }
+            if self.origins.insert(name.clone(), (origin.clone(), writer)).is_some() {
+                return Err(CatalogueError::DuplicateAttribute { of, attribute: name });
+            }
+            self.entity.attributes.push(attribute);
+        }
+        Ok(())
+    }
+
+    /// The module that writes an attribute, besides the owner of the entity.
+    pub(crate) fn writer(&self, attribute: &Name) -> usize {
+        self.origins.get(attribute).map_or(self.owner, |(_, writer)| *writer)
+    }
+
+    /// The entity that declares an attribute: this one, or one that it inherits from.
+    pub(crate) fn origin(&self, attribute: &Name) -> &Name {
+        self.origins.get(attribute).map_or(&self.entity.name, |(origin, _)| origin)
     }
 }
 
@@ -308,6 +409,10 @@ pub(crate) fn admit(principal: &Principal, method: &Method) -> Result<(), Refusa
     Err(Refusal::new(refusals::NOT_ALLOWED, format!("{} is for members of {callers}", method.name)))
 }
 
+fn is_reserved(attribute: &Name) -> bool {
+    *attribute == READERS || *attribute == WRITERS
+}
+
 /// The attributes that the host adds to every entity.
 fn implicit_attributes() -> [Attribute; 2] {
     let groups =
@@ -322,7 +427,9 @@ fn check_attributes(of: &Name, attributes: &[Attribute]) -> Result<(), Catalogue
             return Err(CatalogueError::DuplicateAttribute { of: of.clone(), attribute: attribute.name.clone() });
         }
         let Arity { min, max } = attribute.arity;
-        if min > max || !attribute.constraints.iter().all(|constraint| fits(constraint, attribute)) {
+        let has_choices = (attribute.kind == ValueKind::Choice) != attribute.choices.is_empty();
+        let has_kind = attribute.kind != ValueKind::Entry;
+        if min > max || !has_choices || !has_kind || !attribute.rules.iter().all(|rule| fits(&rule.constraint, attribute)) {
             let (attribute, kind) = (attribute.name.clone(), attribute.kind);
             return Err(CatalogueError::Constraint { of: of.clone(), attribute, kind });
         }
@@ -333,28 +440,26 @@ fn check_attributes(of: &Name, attributes: &[Attribute]) -> Result<(), Catalogue
 fn fits(constraint: &Constraint, attribute: &Attribute) -> bool {
     match constraint {
         Constraint::Range { from, to } => from.kind() == attribute.kind && to.kind() == attribute.kind,
-        Constraint::Size { .. } => matches!(attribute.kind, ValueKind::Text | ValueKind::Bytes),
+        Constraint::Size { .. } => matches!(attribute.kind, ValueKind::Text | ValueKind::Bytes | ValueKind::Blob),
+        Constraint::Pattern(source) => attribute.kind == ValueKind::Text && whole(source).is_ok(),
+        Constraint::Resolution(step) => step.kind() == attribute.kind && is_step(step),
         Constraint::Selection(values) => values.iter().all(|value| value.kind() == attribute.kind),
         Constraint::RefersTo(_) => attribute.kind == ValueKind::Reference,
         Constraint::Transitions(_) => attribute.kind == ValueKind::Text && attribute.arity.max == 1,
-        Constraint::Unique | Constraint::Unchangeable => true,
+        Constraint::Unique | Constraint::Unchangeable | Constraint::Distinct | Constraint::ReadOnly => true,
     }
 }
 
-fn references(attribute: &Attribute) -> impl Iterator<Item = (&Attribute, &Name)> {
-    attribute.constraints.iter().filter_map(move |constraint| match constraint {
-        Constraint::RefersTo(entity) => Some((attribute, entity)),
-        _ => None,
-    })
+/// The pattern of a constraint, which covers a text from its beginning to its end.
+pub(crate) fn whole(source: &str) -> Result<Pattern, caps_model::query::PatternError> {
+    Pattern::new(PatternKind::Regex, &format!("^(?:{source})$"))
 }
 
-/// Filters come from the wire and are at most `DEPTH_MAX` deep, so this recursion is bounded.
-fn attributes_of<'a>(filter: &'a Filter, found: &mut Vec<&'a Name>) {
-    match filter {
-        Filter::All => {}
-        Filter::Equal { attribute, .. } | Filter::Range { attribute, .. } => found.push(attribute),
-        Filter::And(filters) | Filter::Or(filters) => filters.iter().for_each(|filter| attributes_of(filter, found)),
-        Filter::Not(filter) => attributes_of(filter, found),
+fn is_step(step: &Value) -> bool {
+    match step {
+        Value::Int(step) | Value::Timespan(step) => *step > 0,
+        Value::Decimal(step) => step.parts().0 > 0,
+        _ => false,
     }
 }
 

@@ -13,7 +13,7 @@ use std::fmt;
 use std::sync::Arc;
 
 pub use caps_model::query::{Filter, Order, Query};
-pub use caps_model::schema::{Arity, Attribute, Constraint, Entity, Method, Relation, Schema};
+pub use caps_model::schema::{Arity, Attribute, Check, Constraint, End, Entity, Extension, Method, Relation, Rule, Schema};
 pub use caps_model::{Name, Object, ObjectId, Position, Record, Value, ValueKind};
 
 pub use crate::privileges::{ADMINISTRATORS, Principal, READERS, WRITERS};
@@ -179,6 +179,16 @@ pub mod refusals {
     pub const SIZE: &str = "size";
     /// A value that is not among those allowed.
     pub const SELECTION: &str = "selection";
+    /// A text that is not like the pattern.
+    pub const PATTERN: &str = "pattern";
+    /// A number that is no multiple of the resolution.
+    pub const RESOLUTION: &str = "resolution";
+    /// A value, or a key of a map, that is there twice.
+    pub const DISTINCT: &str = "distinct";
+    /// Only the module itself writes it.
+    pub const READ_ONLY: &str = "read_only";
+    /// Something that must not be without it still refers to it.
+    pub const REFERRED_TO: &str = "referred_to";
     /// Another object has the value.
     pub const UNIQUE: &str = "unique";
     /// It was given when the object was made and never changes.
@@ -193,6 +203,20 @@ pub mod refusals {
     pub const TOO_LARGE: &str = "too_large";
 
     /// Those that say that values do not fit the schema.
-    pub const OF_CONSTRAINTS: [&str; 10] =
-        [UNKNOWN_PARAMETER, MISSING, TOO_MANY, KIND, RANGE, SIZE, SELECTION, UNIQUE, UNCHANGEABLE, TRANSITION];
+    pub const OF_CONSTRAINTS: [&str; 14] = [
+        UNKNOWN_PARAMETER,
+        MISSING,
+        TOO_MANY,
+        KIND,
+        RANGE,
+        SIZE,
+        PATTERN,
+        RESOLUTION,
+        SELECTION,
+        DISTINCT,
+        READ_ONLY,
+        UNIQUE,
+        UNCHANGEABLE,
+        TRANSITION,
+    ];
 }

@@ -49,6 +49,7 @@ impl Module for People {
             version: VERSION,
             summary: "Users, the groups they belong to, and their sessions.".to_owned(),
             entities: vec![user(), group(), session()],
+            extensions: Vec::new(),
             relations: Vec::new(),
             methods: methods(),
         }
@@ -138,6 +139,7 @@ fn user() -> Entity {
     Entity {
         name: Name::fixed(USER),
         summary: "Somebody, or a front end, who acts.".to_owned(),
+        parent: None,
         attributes: vec![
             login_name().with(Constraint::Unique).with(Constraint::Unchangeable),
             Attribute::one("name", ValueKind::Text, "The name for people.").with(Constraint::Size { min: 1, max: 200 }),
@@ -154,6 +156,7 @@ fn group() -> Entity {
     Entity {
         name: Name::fixed(GROUP),
         summary: "A set of users with rights in common.".to_owned(),
+        parent: None,
         attributes: vec![group_name().with(Constraint::Unique).with(Constraint::Unchangeable)],
     }
 }
@@ -162,6 +165,7 @@ fn session() -> Entity {
     Entity {
         name: Name::fixed(SESSION),
         summary: "The time for which a user has proved who it is.".to_owned(),
+        parent: None,
         attributes: vec![
             Attribute::one("token_hash", ValueKind::Bytes, "The SHA-256 of the session's secret; never shown."),
             Attribute::one("user", ValueKind::Reference, "The user.").with(Constraint::RefersTo(Name::fixed(USER))),

@@ -139,13 +139,8 @@ pub(crate) fn names_one_of(values: &[Value], belongs: impl Fn(ObjectId) -> bool)
 
 /// The condition that some of `groups` is among an object's readers; `None` for no groups.
 pub(crate) fn sees(groups: impl Iterator<Item = ObjectId>) -> Option<Filter> {
-    let mut any: Vec<Filter> =
-        groups.map(|group| Filter::Equal { attribute: READERS_NAME.clone(), value: Value::Reference(group) }).collect();
-    match any.len() {
-        0 => None,
-        1 => any.pop(),
-        _ => Some(Filter::Or(any)),
-    }
+    let groups: Vec<Value> = groups.map(Value::Reference).collect();
+    (!groups.is_empty()).then(|| Filter::one_of(READERS_NAME.clone(), groups))
 }
 
 /// Whether an id stands for a built-in group, which is no object.
@@ -169,7 +164,7 @@ mod tests {
         let list = |ids: &[u128]| ids.iter().map(|id| Value::Reference(ObjectId(*id))).collect::<Vec<_>>();
         let attributes = [(READERS_NAME.clone(), list(readers)), (WRITERS_NAME.clone(), list(writers))].into();
         let (created, version) = (Position(1), Position(1));
-        Object { id: ObjectId(100), entity: Name::fixed("thing"), created, version, deleted: false, attributes }
+        Object { version, ..Object::new(ObjectId(100), Name::fixed("thing"), created, attributes) }
     }
 
     fn principal(groups: &[u128]) -> Principal {

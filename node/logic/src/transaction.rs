@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use caps_model::commit::{CHANGES_MAX, EFFECTS_MAX, READS_MAX};
 use caps_model::query::LIMIT_MAX;
+use caps_model::schema::Constraint;
 use caps_model::{Change, Effect, Name, Object, ObjectId, Position, Query, Read, Record, Value};
 use caps_overlay::Rng;
 
@@ -116,7 +117,13 @@ impl<'a> Transaction<'a> {
     }
 
     /// The objects that match, as they would be after this transaction, in the query's order and up to its limit.
+    ///
+    /// Conditions through relations, or relative to now, are a fault: nobody could hold them against what others commit meanwhile. Ask for
+    /// the objects referred to, and take [`now`](Self::now).
     pub fn query(&mut self, query: &Query) -> Result<Vec<Arc<Object>>, Halt> {
+        if query.filter.reaches_through() || query.filter.is_relative_to_now() {
+            return Err(self.fault(format!("a transaction cannot rely on {}", query.filter)));
+        }
         let rights = match self.acting {
             Acting::Principal => self.principal.sees(),
             Acting::Module(group) => privileges::sees([group].into_iter()),
@@ -138,21 +145,21 @@ impl<'a> Transaction<'a> {
     pub fn create(&mut self, entity: &str, attributes: Record) -> Result<ObjectId, Halt> {
         let declared = self.own_entity(entity)?;
         let entity = declared.entity.name.clone();
-        for attribute in attributes.keys() {
-            self.check_writable(declared, attribute.as_str())?;
+        for (attribute, values) in &attributes {
+            self.check_writable(declared, attribute.as_str(), values)?;
         }
         let id = self.births.at(self.born);
         self.born += 1;
         self.reads.insert(id, Position::ZERO);
-        self.insert(id, Draft::created(id, entity, attributes))?;
+        self.insert(id, Draft::created(id, entity, declared.ancestors.clone(), attributes))?;
         Ok(id)
     }
 
     /// Gives one attribute new values; none clear it.
     pub fn set(&mut self, id: ObjectId, attribute: &str, values: Vec<Value>) -> Result<(), Halt> {
         let object = self.writable(id)?;
-        let declared = self.own_entity(object.entity.as_str())?;
-        let name = self.check_writable(declared, attribute)?;
+        let declared = self.entity_of(&object)?;
+        let name = self.check_writable(declared, attribute, &values)?;
         self.put(id, &name, values)
     }
 
@@ -328,10 +335,7 @@ impl<'a> Transaction<'a> {
         let drafted = self.drafts.values().map(Draft::object).filter(|object| query.matches(object));
         let drafted: Vec<_> = drafted.filter(|object| self.sees(object)).cloned().collect();
         found.extend(drafted);
-        match &query.order {
-            Some(order) => found.sort_by(|a, b| order.compare(a, b)),
-            None => found.sort_by_key(|object| object.id),
-        }
+        found.sort_by(|a, b| query.compare(a, b));
         found.truncate(query.limit as usize);
         Ok(found)
     }
@@ -370,12 +374,34 @@ impl<'a> Transaction<'a> {
         }
     }
 
-    fn check_writable(&mut self, declared: &DeclaredEntity, attribute: &str) -> Result<Name, Halt> {
-        match declared.entity.attribute(attribute) {
-            Some(found) if !found.computed => Ok(found.name.clone()),
-            Some(_) => Err(self.fault(format!("{}.{attribute} is computed and not written", declared.entity.name))),
-            None => Err(self.fault(format!("{} has no attribute {attribute:?}", declared.entity.name))),
+    fn entity_of(&mut self, object: &Object) -> Result<&'a DeclaredEntity, Halt> {
+        match self.catalogue.declared_entity(object.entity.as_str()) {
+            Some(declared) => Ok(declared),
+            None => Err(self.fault(format!("no module declares the entity {}", object.entity))),
         }
+    }
+
+    /// Whether the running module may write these values: the attribute is its own, by its entity or by an extension of it, and the values
+    /// obey what is asked of input.
+    fn check_writable(&mut self, declared: &DeclaredEntity, attribute: &str, values: &[Value]) -> Result<Name, Halt> {
+        let entity = &declared.entity.name;
+        let Some(found) = declared.entity.attribute(attribute) else {
+            return Err(self.fault(format!("{entity} has no attribute {attribute:?}")));
+        };
+        if found.computed {
+            return Err(self.fault(format!("{entity}.{attribute} is computed and not written")));
+        }
+        let writer = declared.writer(&found.name);
+        if writer != self.module && declared.owner != self.module {
+            let module = &self.catalogue.declared(self.module).schema.module;
+            return Err(self.fault(format!("the module {module} writes {entity}.{attribute}, which it does not declare")));
+        }
+        if found.constraints().any(|constraint| *constraint == Constraint::ReadOnly) && self.acting == Acting::Principal {
+            let sentence = format!("{attribute} is not for anybody to write");
+            return Err(self.refuse(Refusal::new(refusals::READ_ONLY, sentence).at(&found.name)));
+        }
+        checks::check_input(found, values).map_err(|refusal| self.refuse(refusal))?;
+        Ok(found.name.clone())
     }
 
     /// The object, if whoever acts may write it. Not to see it and not to have it is the same.

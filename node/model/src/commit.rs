@@ -40,6 +40,8 @@ pub struct Author {
     pub module_version: u32,
     /// The method.
     pub method: Name,
+    /// Why, as the user says; at most [`REASON_BYTES_MAX`].
+    pub reason: Option<String>,
 }
 
 /// One thing that the logic relied on.
@@ -72,6 +74,8 @@ pub enum Change {
         object: ObjectId,
         /// What it is.
         entity: Name,
+        /// What its entity inherits from, nearest first.
+        ancestors: Vec<Name>,
         /// Its values.
         attributes: Record,
     },
@@ -110,6 +114,9 @@ impl Change {
         }
     }
 }
+
+/// Bytes of a reason.
+pub const REASON_BYTES_MAX: usize = 1_000;
 
 /// Reads in one commit: logic that reads more belongs in a query of its own.
 pub const READS_MAX: usize = 10_000;

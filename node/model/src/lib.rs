@@ -23,6 +23,6 @@ pub use commit::{Author, Change, Commit, Effect, Read};
 pub use id::{CommitId, ObjectId, ParseIdError, Position};
 pub use name::{Name, NameError};
 pub use object::Object;
-pub use query::{Filter, Order, Query};
+pub use query::{Condition, Cursor, Filter, Order, Query, Test};
 pub use schema::Schema;
-pub use value::{Record, Value, ValueKind};
+pub use value::{BlobId, Choice, Decimal, Entry, Record, Value, ValueKind};

@@ -21,6 +21,34 @@ pub struct Objects {
     pub more: bool,
 }
 
+/// How many objects satisfy a query.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Counted {
+    /// Every commit up to this one is reflected.
+    pub position: Position,
+    /// How many.
+    pub count: u64,
+    /// Whether that is all of them: counting ends somewhere.
+    pub exact: bool,
+}
+
+/// How a query is answered.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Explained {
+    /// Every commit up to this one is reflected.
+    pub position: Position,
+    /// Which objects are looked at, and what finds them.
+    pub plan: String,
+    /// How many objects were looked at.
+    pub looked_at: u64,
+    /// How many of those satisfied the query.
+    pub matched: u64,
+    /// Whether they were sorted afterwards.
+    pub sorted: bool,
+    /// How many were answered.
+    pub answered: u64,
+}
+
 /// Asks for the present values of given objects; at most [`GET_MAX`].
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Get {
@@ -72,6 +100,8 @@ pub struct Event {
     pub front_end: String,
     /// Module and method that decided.
     pub method: (Name, Name),
+    /// Why, as the user said.
+    pub reason: Option<String>,
 }
 
 /// Asks what became of a commit.
@@ -185,6 +215,8 @@ impl ObjectChange {
 }
 
 impl Wire for Objects {}
+impl Wire for Counted {}
+impl Wire for Explained {}
 impl Wire for Get {}
 impl Wire for Got {}
 impl Wire for History {}

@@ -11,6 +11,8 @@ pub struct Object {
     pub id: ObjectId,
     /// What it is.
     pub entity: Name,
+    /// What its entity inherits from, nearest first: it is all of these too. As it was when the object was made.
+    pub ancestors: Vec<Name>,
     /// The commit that made it.
     pub created: Position,
     /// The commit that changed it last.
@@ -22,6 +24,21 @@ pub struct Object {
 }
 
 impl Object {
+    /// An object as the commit at `position` makes it, of an entity that inherits from none.
+    pub fn new(id: ObjectId, entity: Name, position: Position, attributes: Record) -> Self {
+        Self { id, entity, ancestors: Vec::new(), created: position, version: position, deleted: false, attributes }
+    }
+
+    /// Whether it is of this entity, or of one that inherits from it.
+    pub fn is_a(&self, entity: &Name) -> bool {
+        self.entity == *entity || self.ancestors.contains(entity)
+    }
+
+    /// Its entity and what that inherits from.
+    pub fn entities(&self) -> impl Iterator<Item = &Name> {
+        std::iter::once(&self.entity).chain(&self.ancestors)
+    }
+
     /// The values of an attribute: empty when it has none.
     pub fn values(&self, attribute: &str) -> &[Value] {
         self.attributes.get(attribute).map_or(&[], Vec::as_slice)
@@ -52,14 +69,10 @@ impl Object {
     /// `None` when the change does not fit: creating what exists, changing or deleting what does not.
     pub fn after(before: Option<&Self>, change: &Change, position: Position) -> Option<Self> {
         match (before, change) {
-            (None, Change::Create { object, entity, attributes }) => Some(Self {
-                id: *object,
-                entity: entity.clone(),
-                created: position,
-                version: position,
-                deleted: false,
-                attributes: attributes.iter().filter(|(_, v)| !v.is_empty()).map(clone_pair).collect(),
-            }),
+            (None, Change::Create { object, entity, ancestors, attributes }) => {
+                let attributes = attributes.iter().filter(|(_, v)| !v.is_empty()).map(clone_pair).collect();
+                Some(Self { ancestors: ancestors.clone(), ..Self::new(*object, entity.clone(), position, attributes) })
+            }
             (Some(before), Change::Update { attributes, .. }) if !before.deleted => {
                 let mut after = Self { version: position, ..before.clone() };
                 for (name, values) in attributes {
@@ -92,7 +105,8 @@ mod tests {
     #[test]
     fn changes_follow_one_another() {
         let id = ObjectId(1);
-        let create = Change::Create { object: id, entity: Name::fixed("case"), attributes: record(&[("a", 1), ("b", 2)]) };
+        let create =
+            Change::Create { object: id, entity: Name::fixed("case"), ancestors: Vec::new(), attributes: record(&[("a", 1), ("b", 2)]) };
         let first = Object::after(None, &create, Position(1)).unwrap();
         let mut attributes = record(&[("a", 3)]);
         attributes.insert(Name::fixed("b"), Vec::new());

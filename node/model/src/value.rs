@@ -1,11 +1,16 @@
 //! Values of attributes.
 
+mod decimal;
+mod rich;
+
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::fmt;
 
 use bincode::{Decode, Encode};
 
+pub use self::decimal::{Decimal, ParseDecimalError};
+pub use self::rich::{BlobId, Choice, Entry};
 use crate::{Name, ObjectId};
 
 /// One value. An attribute holds a list of them; the empty list is "no value".
@@ -29,6 +34,14 @@ pub enum Value {
     Bytes(Vec<u8>),
     /// Another object.
     Reference(ObjectId),
+    /// An exact decimal number.
+    Decimal(Decimal),
+    /// One of an ordered list of choices.
+    Choice(Choice),
+    /// Bytes that are kept apart, by name: what is larger than [`BYTES_MAX`] or deserves to be kept once.
+    Blob(Box<BlobId>),
+    /// An entry of a map.
+    Entry(Box<Entry>),
 }
 
 /// The kind of a [`Value`].
@@ -50,6 +63,14 @@ pub enum ValueKind {
     Bytes,
     /// [`Value::Reference`].
     Reference,
+    /// [`Value::Decimal`].
+    Decimal,
+    /// [`Value::Choice`].
+    Choice,
+    /// [`Value::Blob`].
+    Blob,
+    /// [`Value::Entry`].
+    Entry,
 }
 
 /// Attribute names and their values: an object's content, a method's arguments, a commit's result.
@@ -72,6 +93,10 @@ impl Value {
             Self::Timespan(_) => ValueKind::Timespan,
             Self::Bytes(_) => ValueKind::Bytes,
             Self::Reference(_) => ValueKind::Reference,
+            Self::Decimal(_) => ValueKind::Decimal,
+            Self::Choice(_) => ValueKind::Choice,
+            Self::Blob(_) => ValueKind::Blob,
+            Self::Entry(_) => ValueKind::Entry,
         }
     }
 
@@ -115,13 +140,29 @@ impl Value {
         }
     }
 
+    /// The entry of a map, if this is one.
+    pub fn as_entry(&self) -> Option<&Entry> {
+        match self {
+            Self::Entry(entry) => Some(entry),
+            _ => None,
+        }
+    }
+
+    /// The text, if this is text or an entry with a text.
+    pub fn text_within(&self) -> Option<&str> {
+        self.as_entry().map_or(self, Entry::value).as_text()
+    }
+
     /// Bytes that the content of this value occupies, for limits.
     pub fn size_bytes(&self) -> usize {
         match self {
             Self::Text(text) => text.len(),
             Self::Bytes(bytes) => bytes.len(),
-            Self::Reference(_) => 16,
+            Self::Reference(_) | Self::Decimal(_) => 16,
             Self::Bool(_) => 1,
+            Self::Choice(choice) => 4 + choice.word.as_str().len(),
+            Self::Blob(_) => 40,
+            Self::Entry(entry) => entry.key().len() + entry.value().size_bytes() + 18,
             Self::Int(_) | Self::Float(_) | Self::Timestamp(_) | Self::Timespan(_) => 8,
         }
     }
@@ -137,6 +178,10 @@ impl Ord for Value {
             (Self::Text(a), Self::Text(b)) => a.cmp(b),
             (Self::Bytes(a), Self::Bytes(b)) => a.cmp(b),
             (Self::Reference(a), Self::Reference(b)) => a.cmp(b),
+            (Self::Decimal(a), Self::Decimal(b)) => a.cmp(b),
+            (Self::Choice(a), Self::Choice(b)) => a.cmp(b),
+            (Self::Blob(a), Self::Blob(b)) => a.cmp(b),
+            (Self::Entry(a), Self::Entry(b)) => a.cmp(b),
             (a, b) => a.kind().cmp(&b.kind()),
         }
     }
@@ -168,6 +213,10 @@ impl fmt::Display for Value {
             Self::Timespan(micros) => write!(f, "{micros}us"),
             Self::Bytes(bytes) => write!(f, "{} bytes", bytes.len()),
             Self::Reference(id) => write!(f, "#{id}"),
+            Self::Decimal(number) => number.fmt(f),
+            Self::Choice(choice) => choice.word.fmt(f),
+            Self::Blob(blob) => write!(f, "{blob} ({} bytes)", blob.size_bytes),
+            Self::Entry(entry) => write!(f, "{}: {}", entry.key(), entry.value()),
         }
     }
 }
@@ -183,13 +232,60 @@ impl fmt::Display for ValueKind {
             Self::Timespan => "timespan",
             Self::Bytes => "bytes",
             Self::Reference => "reference",
+            Self::Decimal => "decimal",
+            Self::Choice => "choice",
+            Self::Blob => "blob",
+            Self::Entry => "entry",
         })
     }
 }
 
+/// Bytes that a value of kind bytes holds at most: what is larger is a blob.
+pub const BYTES_MAX: usize = 64 << 10;
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Object;
+    use crate::codec::{decode, encode};
+    use crate::messages::Got;
+
+    fn object(values: Vec<Value>) -> Object {
+        let attributes = [(Name::fixed("all"), values)].into();
+        Object::new(ObjectId(1), Name::fixed("thing"), crate::Position(1), attributes)
+    }
+
+    #[test]
+    fn every_kind_survives_the_wire_alone_and_in_an_entry() {
+        let kinds = [
+            Value::Bool(true),
+            Value::Int(-3),
+            Value::Float(0.5),
+            Value::text("x"),
+            Value::Timestamp(9),
+            Value::Timespan(-9),
+            Value::Bytes(vec![1, 2]),
+            Value::Reference(ObjectId(7)),
+            Value::Decimal("-12.50".parse().unwrap()),
+            Value::Choice(Choice { rank: 20, word: Name::fixed("urgent") }),
+            Value::Blob(Box::new(BlobId { hash: [7; 32], size_bytes: 1 << 40 })),
+        ];
+        let entries = kinds.iter().map(|value| Value::Entry(Box::new(Entry::new("key", value.clone()).unwrap())));
+        let object = object(kinds.iter().cloned().chain(entries).collect());
+        let got = Got { position: crate::Position(1), objects: vec![Some(object)] };
+        assert_eq!(decode::<Got>(&encode(&got).unwrap()).unwrap(), got);
+    }
+
+    #[test]
+    fn entries_within_entries_are_refused_however_deep() {
+        assert!(Entry::new("outer", Value::Entry(Box::new(Entry::new("inner", Value::Int(1)).unwrap()))).is_none());
+        let entry = Value::Entry(Box::new(Entry::new("k", Value::Int(1)).unwrap()));
+        let one = encode(&Got { position: crate::Position(1), objects: vec![Some(object(vec![entry]))] }).unwrap();
+        // The innermost value becomes an entry with an entry with an entry ...
+        let mut deep = one[..one.len() - 2].to_vec();
+        deep.extend([11, 1, b'k'].repeat(100_000));
+        assert!(decode::<Got>(&deep).is_err());
+    }
 
     #[test]
     fn order_is_total_over_kinds_and_nan() {

@@ -27,6 +27,9 @@ pub(super) struct Call {
     /// The id of the commit: give the one that an earlier, unanswered call printed, and nothing is done twice.
     #[arg(long, value_name = "ID")]
     commit: Option<CommitId>,
+    /// Why, for whoever reads the history of what it changes.
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
 }
 
 impl Call {
@@ -38,7 +41,7 @@ impl Call {
         let arguments = arguments(&self.arguments)?;
         with_client(global, async |client| {
             let commit = self.commit.unwrap_or_else(|| client.new_commit());
-            let called = client.call_as(commit, module, method, arguments).await?;
+            let called = client.call_because(self.reason.clone(), commit, module, method, arguments).await?;
             if global.json {
                 let result = output::record(&called.result);
                 let object =

@@ -18,19 +18,18 @@ use crate::output::say;
 /// A filter compares attributes with values: = != < <= > >=, `has attribute`, and, or, not, parentheses. A condition on an attribute with
 /// several values holds when some value satisfies it.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  caps query case\n  caps query case 'status = open and priority >= 3' --order due_at\n  \
-    caps query message \"from = 'astrid@example.com'\" --json")]
+#[command(
+    after_help = "Examples:\n  caps query case\n  caps query case 'status = open and priority >= 3' --order 'due_at desc, number'\n  \
+    caps query message \"from = 'astrid@example.com'\" --json"
+)]
 pub(super) struct Query {
     /// The entity: `caps schema` lists them.
     entity: Name,
     /// The filter; everything if not given.
     filter: Option<Filter>,
-    /// Order by this attribute; by age if not given.
-    #[arg(long, value_name = "ATTRIBUTE")]
-    order: Option<Name>,
-    /// Largest first.
-    #[arg(long, requires = "order")]
-    descending: bool,
+    /// Order by these attributes, each with 'desc' behind it or not; by age if not given.
+    #[arg(long, value_name = "ATTRIBUTES", value_delimiter = ',')]
+    order: Vec<Order>,
     /// At most this many.
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=i64::from(query::LIMIT_MAX)))]
     limit: u32,
@@ -42,10 +41,9 @@ pub(super) struct Query {
 impl Query {
     pub(super) async fn run(&self, global: &Global) -> anyhow::Result<()> {
         with_client(global, async |client| {
-            let order = self.order.clone().map(|attribute| Order { attribute, descending: self.descending });
             let filter = self.filter.clone().unwrap_or(Filter::All);
-            let query = caps_model::Query { entity: self.entity.clone(), filter, order, limit: self.limit };
-            let answer = client.query(query).await?;
+            let query = caps_model::Query { order: self.order.clone(), ..caps_model::Query::all(self.entity.clone()) };
+            let answer = client.query(query.and(filter).limit(self.limit)).await?;
             if global.json {
                 let objects: Vec<_> = answer.objects.iter().map(output::object).collect();
                 say!("{}", json!({"position": answer.position.0, "more": answer.more, "objects": objects}));

@@ -1,6 +1,6 @@
 //! `caps schema`.
 
-use caps_model::schema::{Attribute, Constraint};
+use caps_model::schema::{Attribute, Check, Constraint, Rule};
 use clap::Args;
 use serde_json::{Value as Json, json};
 
@@ -47,9 +47,17 @@ impl Schema {
 }
 
 fn print_attribute(attribute: &Attribute) {
-    let rules: Vec<String> = attribute.constraints.iter().map(rule).collect();
+    let rules: Vec<String> = attribute.rules.iter().map(rule).collect();
     let rules = if rules.is_empty() { String::new() } else { format!(" [{}]", rules.join("; ")) };
-    say!("    {:<18} {:<10} {:<9} {}{rules}", attribute.name, attribute.kind.to_string(), arity(attribute), attribute.summary);
+    say!("    {:<18} {:<10} {:<9} {}{rules}", attribute.name, kind(attribute), arity(attribute), attribute.summary);
+}
+
+fn kind(attribute: &Attribute) -> String {
+    let kind = match attribute.choices.as_slice() {
+        [] => attribute.kind.to_string(),
+        choices => choices.iter().map(|choice| choice.word.as_str()).collect::<Vec<_>>().join("<"),
+    };
+    if attribute.is_map { format!("map of {kind}") } else { kind }
 }
 
 fn arity(attribute: &Attribute) -> String {
@@ -62,11 +70,24 @@ fn arity(attribute: &Attribute) -> String {
     count + computed
 }
 
-fn rule(constraint: &Constraint) -> String {
+fn rule(rule: &Rule) -> String {
+    let when = match rule.check {
+        Check::Input => " (on input)",
+        Check::Result => "",
+        Check::Hint => " (a hint)",
+    };
+    constraint(&rule.constraint) + when
+}
+
+fn constraint(constraint: &Constraint) -> String {
     match constraint {
         Constraint::Range { from, to } => format!("{from} to {to}"),
         Constraint::Size { min, max } => format!("{min} to {max} bytes"),
         Constraint::Selection(values) => values.iter().map(ToString::to_string).collect::<Vec<_>>().join(" | "),
+        Constraint::Pattern(pattern) => format!("like {pattern}"),
+        Constraint::Resolution(step) => format!("in steps of {step}"),
+        Constraint::Distinct => "distinct".to_owned(),
+        Constraint::ReadOnly => "read-only".to_owned(),
         Constraint::Unique => "unique".to_owned(),
         Constraint::Unchangeable => "unchangeable".to_owned(),
         Constraint::RefersTo(entity) => format!("refers to {entity}"),
@@ -77,8 +98,9 @@ fn rule(constraint: &Constraint) -> String {
 fn json(schema: &caps_model::Schema) -> Json {
     let attribute = |a: &Attribute| {
         json!({
-            "name": a.name.as_str(), "kind": a.kind.to_string(), "min": a.arity.min, "max": a.arity.max, "computed": a.computed,
-            "constraints": a.constraints.iter().map(rule).collect::<Vec<_>>(), "summary": a.summary,
+            "name": a.name.as_str(), "kind": a.kind.to_string(), "map": a.is_map,
+            "choices": a.choices.iter().map(|choice| choice.word.as_str()).collect::<Vec<_>>(), "min": a.arity.min, "max": a.arity.max, "computed": a.computed,
+            "constraints": a.rules.iter().map(rule).collect::<Vec<_>>(), "summary": a.summary,
         })
     };
     let attributes = |list: &[Attribute]| list.iter().map(attribute).collect::<Vec<_>>();

@@ -179,6 +179,8 @@ fn role(role: ReplicaRole) -> &'static str {
         ReplicaRole::Leader => "leader",
         ReplicaRole::Follower => "follower",
         ReplicaRole::Candidate => "candidate",
+        ReplicaRole::Learner => "learner",
+        ReplicaRole::Outside => "outside",
     }
 }
 

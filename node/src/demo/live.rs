@@ -4,7 +4,7 @@ use std::io::{IsTerminal, Write};
 use std::time::Duration;
 
 use caps_frontend::Client;
-use caps_model::{Name, Order, Query};
+use caps_model::{Name, Query};
 use tokio::time::sleep;
 
 use super::company::Company;
@@ -57,8 +57,7 @@ async fn refresh(company: &Company, reader: &Client) -> anyhow::Result<()> {
 }
 
 async fn latest_cases(reader: &Client) -> anyhow::Result<String> {
-    let order = Some(Order { attribute: Name::fixed("number"), descending: true });
-    let cases = reader.query(Query { order, ..Query::all(Name::fixed("case")) }.limit(8)).await?;
+    let cases = reader.query(Query::all(Name::fixed("case")).by(Name::fixed("number"), true).limit(8)).await?;
     let mut table = output::table(&["CASE", "STATUS", "PRIORITY", "DUE", "MESSAGES", "SUBJECT"]);
     for case in &cases.objects {
         let cell = |name: &str| output::values(case.values(name));

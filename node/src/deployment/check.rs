@@ -96,26 +96,35 @@ fn cabinet(cabinet: &file::Cabinet, nodes: &[Node]) -> Result<Cabinet, Complaint
     if voters.is_empty() {
         return Err(complain(&cabinet.voters, "no voters: name the nodes of layer 1 that keep the cabinet".to_owned()));
     }
-    let mut names: Vec<String> = Vec::new();
-    for voter in voters {
-        let name = voter.get_ref();
-        let Some(node) = nodes.iter().find(|node| node.name == *name) else {
-            return Err(complain(voter, format!("there is no node {name:?}")));
-        };
-        if node.layer != Layer::Cabinet {
-            return Err(complain(voter, format!("{name} is of layer {}: only nodes of layer 1 vote", node.layer.number())));
-        }
-        if names.contains(name) {
-            return Err(complain(voter, format!("{name} votes twice")));
-        }
-        names.push(name.clone());
-    }
+    let voters = replicas(voters, nodes, &[])?;
+    let learners = replicas(&cabinet.learners, nodes, &voters)?;
     Ok(Cabinet {
         name: cabinet.name.clone(),
-        voters: names,
+        voters,
+        learners,
+        survives: cabinet.survives,
         state: cabinet.state,
         tick: cabinet.tick.as_ref().map(duration).transpose()?.unwrap_or(TICK),
     })
+}
+
+/// The names of nodes that may keep a replica, each once.
+fn replicas(names: &[Spanned<String>], nodes: &[Node], others: &[String]) -> Result<Vec<String>, Complaint> {
+    let mut checked: Vec<String> = Vec::new();
+    for written in names {
+        let name = written.get_ref();
+        let Some(node) = nodes.iter().find(|node| node.name == *name) else {
+            return Err(complain(written, format!("there is no node {name:?}")));
+        };
+        if node.layer != Layer::Cabinet {
+            return Err(complain(written, format!("{name} is of layer {}: only nodes of layer 1 vote", node.layer.number())));
+        }
+        if checked.contains(name) || others.contains(name) {
+            return Err(complain(written, format!("{name} is named twice: a node votes or learns")));
+        }
+        checked.push(name.clone());
+    }
+    Ok(checked)
 }
 
 fn modules(names: &[Spanned<String>]) -> Result<Vec<String>, Complaint> {

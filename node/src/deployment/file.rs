@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::{StateKind, network, workload};
+use super::{StateKind, Survival, network, workload};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -53,6 +53,9 @@ pub(super) struct Cabinet {
     #[serde(default = "cabinet")]
     pub(super) name: String,
     pub(super) voters: Spanned<Vec<Spanned<String>>>,
+    #[serde(default)]
+    pub(super) learners: Vec<Spanned<String>>,
+    pub(super) survives: Option<Survival>,
     #[serde(default = "state")]
     pub(super) state: StateKind,
     pub(super) tick: Option<Spanned<String>>,

@@ -27,7 +27,8 @@ pub(crate) fn record(record: &Record) -> Json {
         .into()
 }
 
-/// A value: timestamps as RFC 3339, references as `#id`, bytes in hexadecimal, the rest as JSON has it.
+/// A value: timestamps as RFC 3339, references as `#id`, bytes in hexadecimal, decimals as text, an entry of a map as an object, the rest as
+/// JSON has it.
 fn value(value: &Value) -> Json {
     match value {
         Value::Bool(truth) => json!(truth),
@@ -37,10 +38,15 @@ fn value(value: &Value) -> Json {
         Value::Timestamp(micros) => json!(moment(*micros)),
         Value::Bytes(bytes) => json!(bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>()),
         Value::Reference(id) => json!(format!("#{id}")),
+        // As text: what reads JSON makes a float of a number.
+        Value::Decimal(number) => json!(number.to_string()),
+        Value::Choice(choice) => json!(choice.word.as_str()),
+        Value::Blob(blob) => json!({"blob": blob.to_string(), "bytes": blob.size_bytes}),
+        Value::Entry(entry) => json!({ entry.key(): self::value(entry.value()) }),
     }
 }
 
-/// `{"position","commit","time","user","front_end","method","object"}`.
+/// `{"position","commit","time","user","front_end","method","reason","object"}`.
 pub(crate) fn event(event: &Event) -> Json {
     json!({
         "position": event.object.version.0,
@@ -49,6 +55,7 @@ pub(crate) fn event(event: &Event) -> Json {
         "user": event.user.map(|user| user.to_string()),
         "front_end": event.front_end,
         "method": format!("{}.{}", event.method.0, event.method.1),
+        "reason": event.reason,
         "object": object(&event.object),
     })
 }

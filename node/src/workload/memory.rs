@@ -1,8 +1,6 @@
 //! What a user remembers from one step to the next, and what templates become with it.
 
-use std::ops::Bound;
-
-use caps_model::{Filter, Name, Object, ObjectId, Query, Record, Value};
+use caps_model::{Name, Object, ObjectId, Query, Record, Value};
 
 use super::Run;
 use crate::deployment::workload::{Piece, Source, Template};
@@ -37,7 +35,8 @@ impl Fill<'_> {
 
     /// The query with everything filled in. A condition on several values holds for any of them.
     pub(super) fn query(&self, query: &Query) -> Result<Query, Nothing> {
-        Ok(Query { filter: self.filter(&query.filter)?, ..query.clone() })
+        let filter = query.filter.clone().with_values(&mut |value| self.compared(&value))?;
+        Ok(Query { filter, ..query.clone() })
     }
 
     /// The objects that templates stand for; `$found` for all that were found.
@@ -100,35 +99,6 @@ impl Fill<'_> {
         self.memory.found.first().ok_or(Nothing(Source::Found(None)))
     }
 
-    fn filter(&self, filter: &Filter) -> Result<Filter, Nothing> {
-        Ok(match filter {
-            Filter::All => Filter::All,
-            Filter::Equal { attribute, value } => {
-                let equal = |value| Filter::Equal { attribute: attribute.clone(), value };
-                let mut values = self.compared(value)?;
-                match values.len() {
-                    1 => equal(values.remove(0)),
-                    _ => Filter::Or(values.into_iter().map(equal).collect()),
-                }
-            }
-            Filter::Range { attribute, from, to } => {
-                Filter::Range { attribute: attribute.clone(), from: self.bound(from)?, to: self.bound(to)? }
-            }
-            Filter::And(filters) => Filter::And(filters.iter().map(|filter| self.filter(filter)).collect::<Result<_, _>>()?),
-            Filter::Or(filters) => Filter::Or(filters.iter().map(|filter| self.filter(filter)).collect::<Result<_, _>>()?),
-            Filter::Not(filter) => Filter::Not(Box::new(self.filter(filter)?)),
-        })
-    }
-
-    fn bound(&self, bound: &Bound<Value>) -> Result<Bound<Value>, Nothing> {
-        let one = |value| self.compared(value).map(|mut values| values.remove(0));
-        Ok(match bound {
-            Bound::Unbounded => Bound::Unbounded,
-            Bound::Included(value) => Bound::Included(one(value)?),
-            Bound::Excluded(value) => Bound::Excluded(one(value)?),
-        })
-    }
-
     /// The values on the right of a comparison; never none.
     fn compared(&self, value: &Value) -> Result<Vec<Value>, Nothing> {
         match value {
@@ -145,7 +115,7 @@ fn shown(values: &[Value]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use caps_model::Position;
+    use caps_model::{Condition, Filter, Position, Test};
 
     use super::*;
 
@@ -154,14 +124,7 @@ mod tests {
             (Name::fixed("number"), vec![Value::Int(7)]),
             (Name::fixed("messages"), vec![Value::Reference(ObjectId(8)), Value::Reference(ObjectId(9))]),
         ];
-        let object = Object {
-            id: ObjectId(1),
-            entity: Name::fixed("case"),
-            created: Position(1),
-            version: Position(1),
-            deleted: false,
-            attributes: attributes.into(),
-        };
+        let object = Object::new(ObjectId(1), Name::fixed("case"), Position(1), attributes.into());
         Memory { found: vec![object.clone(), Object { id: ObjectId(2), ..object }], result: Record::new() }
     }
 
@@ -179,6 +142,6 @@ mod tests {
         let query =
             |filter: &str| fill.query(&Query { filter: filter.parse().unwrap(), ..Query::all(Name::fixed("message")) }).unwrap().filter;
         assert_eq!(query("case = $found or number < $found.number"), format!("case = #{} or number < 7", ObjectId(1)).parse().unwrap());
-        assert!(matches!(query("id = $found.messages"), Filter::Or(any) if any.len() == 2));
+        assert!(matches!(query("id = $found.messages"), Filter::Where(Condition { test: Test::In(any), .. }) if any.len() == 2));
     }
 }

@@ -24,7 +24,7 @@ use sha2::{Digest, Sha256};
 pub use crate::state::{Changed, Counts, Mark};
 pub use decide::{PROPOSAL_BYTES_MAX, Refusal, admit};
 pub(crate) use read::object_bytes;
-pub use read::{ANSWER_BYTES_MAX, ReadError};
+pub use read::{ANSWER_BYTES_MAX, COUNT_MAX, ReadError};
 
 use crate::state::{CommitRecord, Fate, State, StateError, Step, Transaction};
 

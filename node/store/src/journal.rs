@@ -7,13 +7,15 @@
 //! 2. a worker [`append`](JournalWriter::append)s the batch and [`sync`](JournalWriter::sync)s once for all that has piled up (group commit);
 //! 3. only then anybody may be told.
 //!
-//! At the next [`open`] every record is verified. A torn tail, which only a crash before step 3 leaves, is cut off and reported; damage
-//! before it stops the replica, because it may have promised what is damaged.
+//! At the next [`open`] every record is verified. A torn tail, which only a crash before step 3 leaves, is cut off and reported. Damage
+//! before it ends the replica, because it may have promised what is damaged: the journal is [`set_aside`], never deleted, and a new replica
+//! begins at its node.
 //!
 //! A failed write or sync is final: what the disk then holds is unknown, so the writer refuses everything afterwards.
 
 mod format;
 mod index;
+mod quarantine;
 mod reader;
 mod recovery;
 mod writer;
@@ -26,6 +28,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use caps_model::Name;
 
+pub use quarantine::{is_quarantined, set_aside};
 pub use reader::{Batch, JournalReader, ReadError};
 pub use recovery::{OpenError, open};
 pub use writer::{JournalWriter, WriteError};
@@ -39,6 +42,8 @@ pub enum Record {
     Entry(Entry),
     /// The Raft hard state. The last one counts.
     HardState(HardState),
+    /// Who this replica is, and with whom its group began. The last one counts.
+    Seat(Seat),
 }
 
 /// An entry of the Raft log.
@@ -76,6 +81,31 @@ pub struct HardState {
     pub commit: u64,
 }
 
+/// Who a replica is: the first record of its journal, and written again when its number changes.
+///
+/// A replica is its journal. Whoever lost what was written in one is somebody else from then on: it begins a new journal, draws a new
+/// incarnation, and gets a new number, because what was promised under the old one (votes, acknowledgements) is forgotten.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Seat {
+    /// Drawn when the journal was begun, never 0: tells two replicas of one node apart.
+    pub incarnation: u64,
+    /// Its number in the Raft group; 0: none, it waits to be admitted.
+    pub number: u64,
+    /// With whom the group began, if known; what changed since is in the log.
+    pub founders: Vec<Founder>,
+}
+
+/// One of those with whom a group began.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Founder {
+    /// Its number.
+    pub number: u64,
+    /// Whether it voted.
+    pub votes: bool,
+    /// Its identity.
+    pub identity: String,
+}
+
 /// How a journal is kept.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -107,6 +137,8 @@ pub struct Recovered {
     pub last_index: u64,
     /// The hard state.
     pub hard_state: HardState,
+    /// Who the replica is; `None`: nobody yet.
+    pub seat: Option<Seat>,
     /// What was cut off at the end, if something was.
     pub repaired: Option<TornTail>,
 }

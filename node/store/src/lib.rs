@@ -31,4 +31,4 @@ pub mod cabinet;
 pub mod watchers;
 
 pub use replica::{OpenError, Settings, StateKind, Stopped, Store};
-pub use replication::{LostEntries, Refusal, Role, Standing, Timing, WireError};
+pub use replication::{ChangeError, ChangeRefused, LostEntries, Refusal, Role, Standing, Timing, WireError};

@@ -6,20 +6,25 @@
 mod arrivals;
 mod commits;
 mod driver;
+mod fetcher;
+mod joining;
+mod orders;
 mod peers;
+mod seat;
 mod shared;
 pub(crate) mod subscription;
+mod table;
 #[cfg(test)]
 mod tests;
 mod waiting;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use caps_model::messages::cabinet::{Committed, ReplicaStatus};
+use caps_model::messages::cabinet::{Committed, Members, Order, ReplicaStatus};
 use caps_model::messages::{AskOutcome, Outcome};
 use caps_model::{Commit, DecodeError, Name, Position, codec};
 use caps_overlay::bugs::{self, Bug};
@@ -28,8 +33,8 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::cabinet::{Cabinet, Proposal};
-use crate::journal::{self, EntryKind, JournalReader, Opened, ReadError};
-use crate::replication::{Consensus, Draw, Timing};
+use crate::journal::{self, EntryKind, Founder, JournalReader, Opened, ReadError, Record, Seat, WriteError};
+use crate::replication::{ChangeError, Consensus, Draw, Membership, Timing};
 use crate::service::{CabinetService, RaftService};
 use crate::state::{MemoryState, SledState, State, StateError, StateOpened};
 use crate::storage::Storage;
@@ -37,11 +42,13 @@ use crate::watchers::{self, Watchers};
 
 pub(crate) use commits::{Origin, commit, outcome};
 pub(crate) use driver::message;
+pub(crate) use orders::{admit, order};
 pub use shared::Stopped;
 pub(crate) use shared::{AnyCabinet, Shared};
 
 use commits::linearizable;
-use driver::{ASKS_QUEUED_MAX, Disk, Driver, Inlets, MESSAGES_QUEUED_MAX, READS_QUEUED_MAX};
+use driver::{ASKS_QUEUED_MAX, Disk, Driver, Inlets, MESSAGES_QUEUED_MAX, ORDERS_QUEUED_MAX, READS_QUEUED_MAX};
+use fetcher::Fetcher;
 use peers::{OverlayPeers, Peers};
 use waiting::ReadRounds;
 
@@ -62,10 +69,13 @@ pub struct Store {
 pub struct Settings {
     /// The cabinet.
     pub cabinet: Name,
-    /// This replica's number among the voters.
-    pub id: u64,
-    /// Every voter, this replica included: the same on all of them, for ever. Numbers are not 0; [`Settings::numbered`] gives them out.
-    pub voters: Vec<(u64, Identity)>,
+    /// This node.
+    pub identity: Identity,
+    /// With whom the group begins: the same on all of them. [`Settings::founders`] gives them their numbers. Once a journal is begun, it says who
+    /// they were, and its log what changed since; a node that is not among them waits until it is added.
+    pub founders: Vec<Founder>,
+    /// The nodes that may keep a replica, this one included or not: who is asked for the way into the group.
+    pub peers: Vec<Identity>,
     /// Where the state is kept.
     pub state: StateKind,
     /// How fast failures are noticed.
@@ -98,6 +108,12 @@ pub enum OpenError {
     /// The journal, while the state was brought up to it.
     #[error("the journal cannot be read back: {0}")]
     Read(#[from] ReadError),
+    /// The first record of a journal could not be written.
+    #[error("the journal cannot be begun: {0}")]
+    Begin(#[from] WriteError),
+    /// The journal says who belongs to the group, and it makes no sense.
+    #[error("the membership in the journal makes no sense: {0}")]
+    Membership(#[from] ChangeError),
     /// The state.
     #[error("the state cannot be opened: {0}")]
     State(#[from] StateError),
@@ -112,12 +128,36 @@ pub enum OpenError {
     },
 }
 
-/// What the driver is made of.
+/// What the driver is made of, and what makes the rest of it.
 struct Prepared {
-    consensus: Consensus,
+    core: Core,
     disk: Disk,
+    fetcher: Fetcher,
     inlets: Inlets,
     rounds: ReadRounds,
+    rng: Rng,
+}
+
+/// What consensus is made of, once it is known who the replica is.
+struct Core {
+    timing: Timing,
+    reader: JournalReader,
+    /// How far the state is.
+    applied: u64,
+    rng: Rng,
+}
+
+impl Core {
+    /// Who belongs to the group as of what is applied.
+    fn membership(&self, seat: &Seat) -> Result<Membership, ChangeError> {
+        Membership::founded(&seat.founders)?.after(&self.reader.changes(self.applied))
+    }
+
+    fn consensus(self, number: u64, membership: Membership) -> Result<Consensus, raft::Error> {
+        let Self { timing, reader, applied, rng } = self;
+        let draw: Draw = Box::new(move |below| rng.below(below));
+        Consensus::new(number, membership, timing, reader, applied, draw)
+    }
 }
 
 impl Store {
@@ -134,46 +174,52 @@ impl Store {
         workers: &dyn Workers,
         tasks: &Tasks,
     ) -> Result<Self, OpenError> {
-        let voters = settings.voters()?;
-        let Opened { writer, reader, recovered } = journal::open(storage, journal::Options::new(settings.cabinet.clone()))?;
-        if let Some(tail) = &recovered.repaired {
-            tracing::warn!(cabinet = %settings.cabinet, ?tail, "repaired the torn tail of the journal");
-        }
+        settings.check()?;
+        let rng = rng.fork();
+        let (Opened { writer, reader, recovered }, mut seat) = seat::open_journal(&settings, &storage, &rng)?;
         let mut cabinet = Cabinet::new(open_state(&settings.state, recovered.last_index)?);
         let committed = recovered.hard_state.commit.min(recovered.last_index);
         replay(&reader, &mut cabinet, committed)?;
 
-        let rng = rng.fork();
+        let core = Core { timing: settings.timing, reader: reader.clone(), applied: cabinet.mark().index, rng: rng.clone() };
+        let membership = if seat.founders.is_empty() { Membership::default() } else { core.membership(&seat)? };
+        if membership.member(seat.number).is_none() && seat.number < membership.next_number() {
+            // It was removed: whatever it is to be comes with another number.
+            seat.number = 0;
+        }
         let first_context = rng.next_u64();
-        let draw: Draw = Box::new(move |below| rng.below(below));
-        let ids = voters.keys().copied().collect();
-        let consensus = Consensus::new(settings.id, ids, settings.timing, reader.clone(), cabinet.mark().index, draw)
-            .map_err(|error| settings.impossible(error.to_string()))?;
-
         let (messages, messages_in) = mpsc::channel(MESSAGES_QUEUED_MAX);
         let (asks, asks_in) = mpsc::channel(ASKS_QUEUED_MAX);
+        let (orders, orders_in) = mpsc::channel(ORDERS_QUEUED_MAX);
         let (reads, reads_in) = mpsc::channel(READS_QUEUED_MAX);
         let (stop, stop_in) = mpsc::channel(1);
         let watchers = Watchers::new(watchers::Limits::default(), cabinet.mark().position);
+        let others = settings.peers.iter().filter(|peer| **peer != settings.identity).cloned().collect();
         let shared = Arc::new(Shared::new(shared::Parts {
             cabinet_name: settings.cabinet.clone(),
-            id: settings.id,
-            voters,
+            identity: settings.identity,
+            others,
+            seat,
+            membership,
             timing: settings.timing,
             messages,
             asks,
+            orders,
             reads,
             stop,
             cabinet,
-            journal: reader,
+            journal: reader.clone(),
             watchers,
         }));
         let worker = workers.start(&format!("{}-journal", settings.cabinet), JOURNAL_JOBS);
+        let reading = workers.start(&format!("{}-catch-up", settings.cabinet), JOURNAL_JOBS);
         let prepared = Prepared {
-            consensus,
+            core,
             disk: Disk::new(worker, writer),
-            inlets: Inlets { messages: messages_in, asks: asks_in, reads: reads_in, stop: stop_in },
+            fetcher: Fetcher::new(reading, reader),
+            inlets: Inlets { messages: messages_in, asks: asks_in, orders: orders_in, reads: reads_in, stop: stop_in },
             rounds: ReadRounds::new(first_context),
+            rng,
         };
         Ok(Self { shared, tasks: tasks.clone(), prepared: Arc::new(Mutex::new(Some(prepared))) })
     }
@@ -183,21 +229,30 @@ impl Store {
         vec![Arc::new(CabinetService::new(self.shared.clone())), Arc::new(RaftService::new(self.shared.clone()))]
     }
 
-    /// Begins to work, with `overlay` as the way to the other voters. Done once; again it does nothing.
+    /// Begins to work, with `overlay` as the way to the other replicas. Done once; again it does nothing.
+    ///
+    /// A replica that has no number yet waits until it is given one.
     pub fn run(&self, overlay: Overlay) {
-        let voters = self.shared.voters.clone();
-        self.run_with(Arc::new(OverlayPeers::new(overlay, voters)));
+        self.run_with(Arc::new(OverlayPeers::new(overlay)));
     }
 
     pub(crate) fn run_with(&self, peers: Arc<dyn Peers>) {
         let prepared = self.prepared.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
-        let Some(Prepared { consensus, disk, inlets, rounds }) = prepared else { return };
+        let Some(prepared) = prepared else { return };
         self.shared.set_peers(Some(peers.clone()));
-        let release = Release(self.shared.clone());
-        let driver = Driver::new(self.shared.clone(), peers, consensus, disk, inlets, rounds);
+        let (shared, release) = (self.shared.clone(), Release(self.shared.clone()));
         self.tasks.spawn(async move {
             let _release = release;
-            driver.run().await;
+            match prepared.admitted(&shared, &peers).await {
+                Ok(parts) => {
+                    shared.begin();
+                    Driver::new(shared, peers, parts).run().await;
+                }
+                Err(reason) => {
+                    tracing::info!(cabinet = %shared.cabinet_name, %reason, "replica stopped before it was admitted");
+                    shared.stop(reason);
+                }
+            }
         });
     }
 
@@ -228,6 +283,16 @@ impl Store {
         self.shared.status()
     }
 
+    /// Who keeps the cabinet, as this replica knows it.
+    pub fn members(&self) -> Members {
+        self.shared.members()
+    }
+
+    /// Sees to it that a node becomes what is asked, through whoever leads, until `deadline`.
+    pub async fn order(&self, order: Order, deadline: Instant) -> Result<Members, Failure> {
+        orders::order(&self.shared, order, Origin::Client, deadline).await
+    }
+
     /// Consensus messages that were dropped since the start: malformed, impossible, stale, or too many at once.
     pub fn refused_messages(&self) -> u64 {
         self.shared.refused()
@@ -250,23 +315,50 @@ impl Store {
     }
 }
 
+impl Prepared {
+    /// The driver's parts, as soon as the replica has a number.
+    async fn admitted(self, shared: &Arc<Shared>, peers: &Arc<dyn Peers>) -> Result<driver::Parts, Stopped> {
+        let Self { core, mut disk, fetcher, mut inlets, rounds, rng } = self;
+        if shared.seat().number == 0 {
+            let Some(seat) = joining::admission(shared, peers, &shared.seat(), &mut inlets.stop, &rng).await else {
+                return disk.close(None).await.map_err(|error| Stopped::Write(Arc::new(error))).and(Err(Stopped::Asked));
+            };
+            disk.write(core.reader.stage(vec![Record::Seat(seat.clone())])).await?;
+            shared.take_seat(seat);
+        }
+        let seat = shared.seat();
+        let membership = core.membership(&seat).map_err(|error| Stopped::Change { index: 0, error: Arc::new(error) })?;
+        shared.with_table(|table| table.change(membership.clone()));
+        let consensus = core.consensus(seat.number, membership).map_err(|error| Stopped::Core(error.to_string()))?;
+        Ok(driver::Parts { consensus, disk, fetcher, inlets, rounds, rng })
+    }
+}
+
 impl Settings {
-    /// Numbers for the voters of a cabinet: 1, 2, ... in the order of their identities, whatever order they are listed in.
-    pub fn numbered(voters: impl IntoIterator<Item = Identity>) -> Vec<(u64, Identity)> {
-        let sorted: BTreeSet<Identity> = voters.into_iter().collect();
-        (1..).zip(sorted).collect()
+    /// Those with whom a group begins, with their numbers: 1, 2, ... in the order of their identities, whatever order they are listed in; voters
+    /// before learners.
+    pub fn founders(voters: impl IntoIterator<Item = Identity>, learners: impl IntoIterator<Item = Identity>) -> Vec<Founder> {
+        let sorted = |nodes: BTreeSet<Identity>, votes| nodes.into_iter().map(move |identity| (identity, votes));
+        let all = sorted(voters.into_iter().collect(), true).chain(sorted(learners.into_iter().collect(), false));
+        (1..).zip(all).map(|(number, (identity, votes))| Founder { number, votes, identity: identity.uri().to_owned() }).collect()
     }
 
-    fn voters(&self) -> Result<BTreeMap<u64, Identity>, OpenError> {
-        let voters: BTreeMap<u64, Identity> = self.voters.iter().cloned().collect();
-        let identities: BTreeSet<&Identity> = voters.values().collect();
-        if voters.len() != self.voters.len() || identities.len() != self.voters.len() {
-            return Err(self.impossible("two voters have the same number or the same identity".to_owned()));
+    fn check(&self) -> Result<(), OpenError> {
+        let identities: BTreeSet<&str> = self.founders.iter().map(|founder| founder.identity.as_str()).collect();
+        let numbers: BTreeSet<u64> = self.founders.iter().map(|founder| founder.number).collect();
+        if numbers.len() != self.founders.len() || identities.len() != self.founders.len() {
+            return Err(self.impossible("two of its first members have the same number or the same identity".to_owned()));
         }
-        if !voters.contains_key(&self.id) || voters.contains_key(&0) {
-            return Err(self.impossible(format!("number {} is not among the voters, or a voter has number 0", self.id)));
+        if numbers.contains(&0) || !self.founders.iter().any(|founder| founder.votes) {
+            return Err(self.impossible("nobody of its first members votes, or one has number 0".to_owned()));
         }
-        Ok(voters)
+        Membership::founded(&self.founders).map(drop).map_err(|error| self.impossible(error.to_string()))
+    }
+
+    /// Whether somebody else may have a replica to be repaired from.
+    fn has_peers(&self) -> bool {
+        let me = self.identity.uri();
+        self.peers.iter().any(|peer| *peer != self.identity) || self.founders.iter().any(|founder| founder.identity != me)
     }
 
     fn impossible(&self, why: String) -> OpenError {

@@ -9,15 +9,25 @@
 //! 3. [`Output::committed`] is applied in order, before the next poll.
 //!
 //! The leader's appends leave before its own write is durable; its own vote for an entry counts only afterwards (Raft dissertation, 10.2.1).
+//!
+//! There is no snapshot that would replace the log. A cabinet never forgets, so that every replica keeps the whole journal, and a new or
+//! repaired one receives all of it, as appends: what others call installing a snapshot. Entries that are not in memory any more are read
+//! elsewhere ([`Output::fetches`]) while everything else goes on, and appends to a follower that is far behind ([`Consensus::is_catching_up`])
+//! travel apart from live ones, so that neither votes nor commits wait for them. How far the follower has got is known from what it
+//! acknowledged: after any interruption the next append goes on from there.
+//!
+//! Who belongs to the group is said by the log: see [`membership`].
 
+mod changes;
 mod guard;
 mod log;
 mod logger;
+mod membership;
 #[cfg(test)]
 mod tests;
 mod wire;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 
 use bytes::Bytes;
@@ -25,7 +35,12 @@ use caps_overlay::bugs::{self, Bug};
 use raft::eraftpb::{Entry, Message, MessageType};
 use raft::{RawNode, StateRole};
 
+pub use changes::ChangeRefused;
+pub(crate) use changes::{Followed, Plan, Wish};
 pub use guard::{LostEntries, Refusal};
+pub(crate) use log::{Fetch, Fetched};
+pub use membership::ChangeError;
+pub(crate) use membership::{Member, Membership};
 pub use wire::WireError;
 pub(crate) use wire::{decode, encode, split};
 
@@ -49,6 +64,15 @@ pub(crate) struct Consensus {
     held: VecDeque<(u64, Vec<Message>)>,
     /// Messages whose write is persisted.
     released: Vec<Message>,
+    /// Who belongs to the group, as of the last entry applied.
+    membership: Membership,
+    ticks: u64,
+    /// The tick at which each member was heard last.
+    heard: BTreeMap<u64, u64>,
+    /// Followers that are far behind.
+    catching_up: BTreeSet<u64>,
+    /// Whether the commit index is to be written though nothing else is: it says which changes of membership count after a restart.
+    commit_unsaved: bool,
 }
 
 /// Draws a number below the one given: the caller's randomness, so that a simulated run repeats itself.
@@ -108,6 +132,8 @@ pub(crate) struct Output {
     pub(crate) committed: Vec<journal::Entry>,
     /// Linearizable reads that may go on once everything up to the index is applied: (context, index).
     pub(crate) reads: Vec<(u64, u64)>,
+    /// Entries to be read from the journal, and then given to [`Consensus::handle_fetched`].
+    pub(crate) fetches: Vec<Fetch>,
 }
 
 /// Something to be made durable. It can be read from the journal already.
@@ -144,12 +170,13 @@ pub(crate) enum ProposeError {
 }
 
 impl Consensus {
-    /// Replica number `id` of a group of `voters`, whose journal is behind `reader` and whose state has applied everything up to `applied`.
+    /// Replica number `id`, whose journal is behind `reader` and whose state has applied everything up to `applied`, in a group that had this
+    /// `membership` then.
     ///
     /// `applied` must not lie beyond the end of the journal.
     pub(crate) fn new(
         id: u64,
-        voters: Vec<u64>,
+        membership: Membership,
         timing: Timing,
         reader: JournalReader,
         applied: u64,
@@ -171,7 +198,7 @@ impl Consensus {
             max_committed_size_per_ready: APPLIED_AT_ONCE_BYTES_MAX,
             ..raft::Config::default()
         };
-        let log = Log::new(reader, voters, applied);
+        let log = Log::new(reader, membership.conf_state(), applied);
         let node = RawNode::new(&configuration, log, &logger::bridge())?;
         let mut consensus = Self {
             node,
@@ -183,6 +210,11 @@ impl Consensus {
             last_ready: 0,
             held: VecDeque::new(),
             released: Vec::new(),
+            membership,
+            ticks: 0,
+            heard: BTreeMap::new(),
+            catching_up: BTreeSet::new(),
+            commit_unsaved: false,
         };
         consensus.draw_election_timeout();
         Ok(consensus)
@@ -190,6 +222,7 @@ impl Consensus {
 
     /// One tick has passed.
     pub(crate) fn handle_tick(&mut self) {
+        self.ticks += 1;
         self.node.tick();
         self.after_step();
     }
@@ -202,6 +235,9 @@ impl Consensus {
         let vote_is_durable = self.writing.is_empty();
         match guard::judge(&self.node, vote_is_durable, message) {
             Verdict::Handle(message) => {
+                if self.node.raft.prs().get(message.from).is_some() {
+                    self.heard.insert(message.from, self.ticks);
+                }
                 // The library's own refusals (an unknown peer, a proposal) were made above; what is left changes nothing.
                 if let Err(error) = self.node.step(message) {
                     tracing::debug!(%error, "consensus ignored a message");
@@ -243,6 +279,27 @@ impl Consensus {
         self.node.advance_apply_to(index);
     }
 
+    /// Entries were read that were not in memory: whoever waits for them gets them.
+    pub(crate) fn handle_fetched(&mut self, fetched: Fetched) {
+        if let Some(context) = self.node.store().handle_fetched(fetched) {
+            self.node.on_entries_fetched(context);
+            self.after_step();
+        }
+    }
+
+    /// Whether a follower is so far behind that what it is sent must not stand in the way of anything else.
+    pub(crate) fn is_catching_up(&mut self, number: u64) -> bool {
+        let raft = &self.node.raft;
+        let Some(progress) = raft.prs().get(number) else { return false };
+        let behind = raft.raft_log.last_index().saturating_sub(progress.matched);
+        if behind > FAR_BEHIND_ENTRIES || (behind > 0 && !self.node.store().reader().is_in_memory(progress.matched + 1)) {
+            self.catching_up.insert(number);
+        } else if behind <= NEAR_ENTRIES {
+            self.catching_up.remove(&number);
+        }
+        self.catching_up.contains(&number)
+    }
+
     /// Asks for `payload` to become the next entry. Whether it does is seen in [`Output::committed`].
     pub(crate) fn propose(&mut self, payload: Bytes) -> Result<(), ProposeError> {
         if self.standing().role != Role::Leader || self.node.raft.lead_transferee.is_some() {
@@ -270,7 +327,8 @@ impl Consensus {
             return None;
         }
         let me = self.node.raft.id;
-        let followers = self.node.raft.prs().iter().filter(|(id, progress)| **id != me && progress.recent_active);
+        let may_lead = |id: u64| id != me && self.membership.voters().contains(&id) && self.is_heard(id);
+        let followers = self.node.raft.prs().iter().filter(|(id, _)| may_lead(**id));
         let successor = followers.max_by_key(|(id, progress)| (progress.matched, std::cmp::Reverse(**id))).map(|(id, _)| *id)?;
         self.node.transfer_leader(successor);
         Some(successor)
@@ -281,9 +339,14 @@ impl Consensus {
         if let Some(failure) = self.node.store().take_failure() {
             return Err(failure);
         }
-        let mut output = Output { messages: std::mem::take(&mut self.released), ..Output::default() };
+        let fetches = self.node.store().take_fetches();
+        let mut output = Output { messages: std::mem::take(&mut self.released), fetches, ..Output::default() };
         if !self.node.has_ready() {
-            return Ok((!output.messages.is_empty()).then_some(output));
+            if std::mem::take(&mut self.commit_unsaved) {
+                output.write = Some(self.write(self.last_ready, Vec::new()));
+                return Ok(Some(output));
+            }
+            return Ok((!output.messages.is_empty() || !output.fetches.is_empty()).then_some(output));
         }
         let mut ready = self.node.ready();
         if let Some(failure) = self.node.store().take_failure() {
@@ -297,13 +360,9 @@ impl Consensus {
         let follow = ready.take_persisted_messages();
         if ready.must_sync() {
             let entries = ready.take_entries();
-            output.write = Some(Write {
-                number,
-                #[cfg(test)]
-                entries: entries.len(),
-                batch: self.stage(entries),
-            });
+            output.write = Some(self.write(number, entries));
             self.writing.push_back(number);
+            self.commit_unsaved = false;
         }
         self.node.advance_append_async(ready);
         if self.writing.is_empty() {
@@ -332,15 +391,31 @@ impl Consensus {
         self.node.raft.raft_log.committed
     }
 
+    /// The last words of a replica that ends in good order: how far it knows the log to be committed, and who it is, if that changes.
+    pub(crate) fn last_words(&self, seat: Option<journal::Seat>) -> Batch {
+        let records = std::iter::once(Record::HardState(self.hard_state())).chain(seat.map(Record::Seat));
+        self.node.store().reader().stage(records.collect())
+    }
+
     /// Makes entries and the present hard state readable, and ready to be written.
     ///
     /// The hard state goes in front: were it behind, a torn tail could keep entries of a term that the vote does not know.
-    fn stage(&self, entries: Vec<Entry>) -> Batch {
-        let raft = &self.node.raft;
-        let hard_state = journal::HardState { term: raft.term, vote: raft.vote, commit: raft.raft_log.committed };
+    fn write(&self, number: u64, entries: Vec<Entry>) -> Write {
+        #[cfg(test)]
+        let count = entries.len();
         let entries = entries.into_iter().map(|entry| Record::Entry(log::to_journal(entry)));
-        let records = std::iter::once(Record::HardState(hard_state)).chain(entries).collect();
-        self.node.store().reader().stage(records)
+        let records = std::iter::once(Record::HardState(self.hard_state())).chain(entries).collect();
+        Write {
+            number,
+            batch: self.node.store().reader().stage(records),
+            #[cfg(test)]
+            entries: count,
+        }
+    }
+
+    fn hard_state(&self) -> journal::HardState {
+        let raft = &self.node.raft;
+        journal::HardState { term: raft.term, vote: raft.vote, commit: raft.raft_log.committed }
     }
 
     /// The library draws its election timeouts from an ambient source whenever it changes its mind about who leads; ours replace them.
@@ -352,6 +427,9 @@ impl Consensus {
     }
 
     fn draw_election_timeout(&mut self) {
+        if self.standing().role != Role::Leader {
+            self.node.store().forget_fetched();
+        }
         let (from, to) = self.timing.election_ticks;
         let drawn = (self.draw)((to - from) as u64);
         self.election_timeout = from + usize::try_from(drawn).unwrap_or(0);
@@ -383,6 +461,14 @@ pub(crate) const APPEND_BYTES_MAX: usize = 128 << 10;
 /// Appends under way to one follower: with the size above 8 MiB in a round trip, which is 27 MB/s over 300 ms. A small number makes batches
 /// grow instead; a large one makes a follower that comes back receive more at once than it can write.
 const APPENDS_IN_FLIGHT_MAX: usize = 64;
+
+/// A follower that lacks more entries than this is far behind, and so is one that lacks an entry which is not in memory any more: live traffic
+/// over a long line has fewer under way.
+const FAR_BEHIND_ENTRIES: u64 = 4_096;
+
+/// A follower that was far behind is not any more when it lacks at most this many. Less than the above, so that it does not change all the time:
+/// appends that change their stream overtake each other, and have to be repeated.
+const NEAR_ENTRIES: u64 = 256;
 
 /// Payload that waits for a majority: proposals beyond are refused until some of it is committed.
 const UNCOMMITTED_BYTES_MAX: u64 = 16 << 20;

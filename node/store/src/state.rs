@@ -7,22 +7,24 @@
 
 #[cfg(test)]
 pub(crate) mod conformance;
+mod index;
 mod key;
 mod memory;
+mod plan;
 mod search;
 mod sled;
 
-use std::collections::BTreeSet;
 use std::error::Error;
 use std::fmt::Debug;
-use std::ops::Bound;
 
 use bincode::{Decode, Encode};
-use caps_model::{Author, CommitId, DecodeError, Effect, Name, Object, ObjectId, Position, Record, Value, ValueKind, Wire};
+use caps_model::{Author, CommitId, DecodeError, Effect, Name, Object, ObjectId, Position, Record, Wire};
 
 pub use self::sled::{SledState, StateOpened};
+pub use index::{Index, Place, Span};
 pub use memory::MemoryState;
-pub(crate) use search::{best_range, search};
+pub(crate) use plan::{plan, proposed};
+pub(crate) use search::{search, search_all, search_at};
 
 /// Something that keeps what the journal materialises into.
 pub trait State: Send + Debug {
@@ -46,11 +48,12 @@ pub trait State: Send + Debug {
     /// The object after each commit that changed it, newest first: at most `limit`, only from before `before`.
     fn versions(&self, id: ObjectId, before: Option<Position>, limit: usize) -> Result<Vec<Object>, StateError>;
 
-    /// The objects that an entity ever had, deleted ones included, in order: at most `limit`, only after `after`.
-    fn objects_of(&self, entity: &Name, after: Option<ObjectId>, limit: usize) -> Result<Vec<ObjectId>, StateError>;
+    /// The objects that an entity ever had, deleted ones and those of entities that inherit from it included, in order: at most `limit`, only
+    /// after `after`. Backwards: in the opposite order, only before it.
+    fn objects_of(&self, entity: &Name, after: Option<ObjectId>, backwards: bool, limit: usize) -> Result<Vec<ObjectId>, StateError>;
 
-    /// A superset of the live objects of an entity that hold a value within `range` now; `None` when there are more than `limit`.
-    fn candidates(&self, entity: &Name, range: &IndexRange, limit: usize) -> Result<Option<BTreeSet<ObjectId>>, StateError>;
+    /// Places of an entity's live objects in an index, in order or backwards: at most `limit`, only within `span`.
+    fn scan(&self, entity: &Name, index: &Index, span: &Span, backwards: bool, limit: usize) -> Result<Vec<Place>, StateError>;
 
     /// The commit at a position.
     fn commit_at(&self, position: Position) -> Result<Option<CommitRecord>, StateError>;
@@ -142,17 +145,6 @@ pub enum Step<'a> {
     Seal(CommitId),
 }
 
-/// Values of one attribute that an index can find: of one kind, between two bounds of which at least one is given.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct IndexRange {
-    /// The attribute.
-    pub attribute: Name,
-    /// The lower end.
-    pub from: Bound<Value>,
-    /// The upper end.
-    pub to: Bound<Value>,
-}
-
 /// Why a state does not answer. It is not truth: stop the replica, set the state aside and rebuild it from the journal.
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
@@ -203,12 +195,12 @@ impl<S: State + ?Sized> State for Box<S> {
         (**self).versions(id, before, limit)
     }
 
-    fn objects_of(&self, entity: &Name, after: Option<ObjectId>, limit: usize) -> Result<Vec<ObjectId>, StateError> {
-        (**self).objects_of(entity, after, limit)
+    fn objects_of(&self, entity: &Name, after: Option<ObjectId>, backwards: bool, limit: usize) -> Result<Vec<ObjectId>, StateError> {
+        (**self).objects_of(entity, after, backwards, limit)
     }
 
-    fn candidates(&self, entity: &Name, range: &IndexRange, limit: usize) -> Result<Option<BTreeSet<ObjectId>>, StateError> {
-        (**self).candidates(entity, range, limit)
+    fn scan(&self, entity: &Name, index: &Index, span: &Span, backwards: bool, limit: usize) -> Result<Vec<Place>, StateError> {
+        (**self).scan(entity, index, span, backwards, limit)
     }
 
     fn commit_at(&self, position: Position) -> Result<Option<CommitRecord>, StateError> {
@@ -221,16 +213,6 @@ impl<S: State + ?Sized> State for Box<S> {
 
     fn write(&mut self, transaction: &Transaction<'_>) -> Result<(), StateError> {
         (**self).write(transaction)
-    }
-}
-
-impl IndexRange {
-    /// The kind of the values in the range.
-    fn kind(&self) -> Option<ValueKind> {
-        [&self.from, &self.to].into_iter().find_map(|bound| match bound {
-            Bound::Included(value) | Bound::Excluded(value) => Some(value.kind()),
-            Bound::Unbounded => None,
-        })
     }
 }
 

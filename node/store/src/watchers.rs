@@ -81,6 +81,9 @@ pub enum AddError {
     /// The replica serves as many as it may: try another.
     #[error("the replica serves {0} subscriptions already")]
     TooMany(usize),
+    /// The query holds for other reasons than what is in an object: ask for the objects referred to, or bind now to a time.
+    #[error("a subscription cannot reach through relations or say something about now")]
+    Elusive,
     /// The reader has seen more than this replica: try another, or wait until it has come as far.
     #[error("the replica is at position {position}, the subscription starts after {after}")]
     Ahead {
@@ -102,6 +105,9 @@ impl Watchers {
     pub fn add(&mut self, subscribe: Subscribe) -> Result<WatcherId, AddError> {
         if self.watchers.len() >= self.limits.watchers {
             return Err(AddError::TooMany(self.watchers.len()));
+        }
+        if subscribe.query.filter.reaches_through() || subscribe.query.filter.is_relative_to_now() {
+            return Err(AddError::Elusive);
         }
         let watcher = match subscribe.from {
             From::Present => Watcher::present(subscribe.query, self.position),

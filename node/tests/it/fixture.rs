@@ -20,9 +20,14 @@ pub(crate) struct Process {
 impl Site {
     /// Makes certificates and `caps.toml` for the site `lund`.
     pub(crate) fn found() -> Self {
+        Self::found_at("lund", 2)
+    }
+
+    /// Makes certificates and `caps.toml` for several sites, which take so many ports.
+    pub(crate) fn found_at(sites: &str, ports: u16) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let port = free_ports().to_string();
-        let output = caps().args(["init", "--sites", "lund", "--port", &port, "--dir"]).arg(directory.path()).output().unwrap();
+        let port = free_ports(ports).to_string();
+        let output = caps().args(["init", "--sites", sites, "--port", &port, "--dir"]).arg(directory.path()).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         Self { directory }
     }
@@ -130,12 +135,12 @@ pub(crate) fn wait_for_line(output: impl Read + Send + 'static, wanted: &str) {
     std::thread::spawn(move || lines.map_while(Result::ok).for_each(drop));
 }
 
-/// The first of two neighbouring ports that nobody uses.
-fn free_ports() -> u16 {
+/// The first of some neighbouring ports that nobody uses.
+fn free_ports(count: u16) -> u16 {
     loop {
         let first = UdpSocket::bind("127.0.0.1:0").unwrap();
         let port = first.local_addr().unwrap().port();
-        if port < 64_000 && UdpSocket::bind(("127.0.0.1", port + 1)).is_ok() {
+        if port < 64_000 && (1..count).all(|next| UdpSocket::bind(("127.0.0.1", port + next)).is_ok()) {
             return port;
         }
     }

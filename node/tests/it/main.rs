@@ -7,4 +7,5 @@ mod bad_input;
 mod demo;
 mod durability;
 mod fixture;
+mod members;
 mod workload;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use caps_model::commit::REASON_BYTES_MAX;
 use caps_model::messages::cabinet::Committed;
 use caps_model::messages::host::{Call, Called};
 use caps_model::messages::{AskOutcome, Outcome};
@@ -72,6 +73,9 @@ impl Host {
     pub async fn call(&self, call: Call, peer: &Identity, ask: Ask) -> Result<Called, Failure> {
         let _room = self.room.try_acquire().map_err(|_| busy())?;
         self.counts.calls.fetch_add(1, Ordering::Relaxed);
+        if call.reason.as_ref().is_some_and(|reason| reason.len() > REASON_BYTES_MAX) {
+            return Err(super::malformed(format!("a reason has at most {REASON_BYTES_MAX} bytes")));
+        }
         let credential = Credential::of(call.session.as_ref(), peer);
         let mut principal = self.principals.presume(&credential, ask).await?;
         if call.again
@@ -325,6 +329,7 @@ impl Host {
             module: call.module.clone(),
             module_version: version,
             method: call.method.clone(),
+            reason: call.reason.clone(),
         }
     }
 

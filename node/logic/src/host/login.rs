@@ -65,7 +65,7 @@ impl Host {
         attributes.insert(Name::fixed("user"), vec![Value::Reference(user.id)]);
         let commit = Commit {
             reads: vec![Read::Object { object: user.id, version: user.version }, Read::Object { object: session, version: Position::ZERO }],
-            changes: vec![Change::Create { object: session, entity: Name::fixed(people::SESSION), attributes }],
+            changes: vec![Change::Create { object: session, entity: Name::fixed(people::SESSION), ancestors: Vec::new(), attributes }],
             result: owned_by(&principal, [(Name::fixed("session"), vec![Value::Reference(session)])].into()),
             ..self.people_commit(login.commit, user.id, peer, now)
         };
@@ -113,6 +113,7 @@ impl Host {
             module: Name::fixed(people::MODULE),
             module_version: people::VERSION,
             method: Name::fixed("login"),
+            reason: None,
         };
         Commit { id, author, time, reads: Vec::new(), changes: Vec::new(), effects: Vec::new(), result: Record::new() }
     }

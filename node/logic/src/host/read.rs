@@ -3,7 +3,7 @@
 use caps_model::messages::host::As;
 use caps_model::messages::{AskOutcome, Get, Got, HISTORY_MAX, History, Objects, Outcome, Timeline};
 use caps_model::query::LIMIT_MAX;
-use caps_model::{Object, ObjectId, Position, Query};
+use caps_model::{Filter, Object, ObjectId, Position, Query};
 use caps_overlay::Failure;
 use caps_overlay::Identity;
 
@@ -18,12 +18,12 @@ impl Host {
     pub async fn query(&self, message: As<Query>, peer: &Identity, ask: Ask) -> Result<Objects, Failure> {
         let _room = self.room.try_acquire().map_err(|_| busy())?;
         let As { session, message: query } = message;
-        let query = self.admitted(query)?;
+        self.admitted(&query)?;
         let principal = self.principal(session.as_ref(), peer, ask).await?;
         let Some(rights) = principal.sees() else {
             return Ok(Objects { position: principal.position, objects: Vec::new(), more: false });
         };
-        let found = self.cabinet.query(query.and(rights), ask).await?;
+        let found = self.cabinet.query(self.bound(query, &rights)?, ask).await?;
         // Layer 1 was asked for the readable; that it answered with nothing else is checked, not believed.
         let readable = found.objects.into_iter().filter(|object| principal.may_read(object));
         Ok(Objects { objects: readable.map(|object| self.catalogue.shown(object)).collect(), ..found })
@@ -90,11 +90,25 @@ impl Host {
         }
     }
 
-    /// A query that a front end may ask, its limit within bounds.
-    pub(super) fn admitted(&self, query: Query) -> Result<Query, Failure> {
-        self.catalogue.check_query(&query).map_err(|problem| Failure::new(codes::INVALID_QUERY, problem))?;
+    /// Whether a front end may ask this at all, whoever is behind it.
+    pub(super) fn admitted(&self, query: &Query) -> Result<(), Failure> {
+        self.bound(query.clone(), &Filter::All).map(drop)
+    }
+
+    /// A query that a front end may follow: it holds for what is in an object, and for nothing else.
+    pub(super) fn followed(&self, query: Query) -> Result<Query, Failure> {
+        if query.filter.reaches_through() || query.filter.is_relative_to_now() {
+            let sentence = "a subscription cannot reach through relations or say something about now";
+            return Err(Failure::new(codes::INVALID_QUERY, sentence));
+        }
+        self.bound(query, &Filter::All)
+    }
+
+    /// The query as layer 1 is asked it on behalf of somebody with these rights, its limit within bounds.
+    pub(super) fn bound(&self, query: Query, rights: &Filter) -> Result<Query, Failure> {
         let limit = query.limit.clamp(1, LIMIT_MAX);
-        Ok(query.limit(limit))
+        let bound = self.catalogue.bind(query.limit(limit), rights, self.environment.wall_clock.now_micros());
+        bound.map_err(|problem| Failure::new(codes::INVALID_QUERY, problem))
     }
 
     pub(super) fn shown_to(&self, principal: &Principal, object: Object) -> Option<Object> {

@@ -45,7 +45,7 @@ impl Host {
     pub async fn subscribe(&self, message: As<Subscribe>, peer: &Identity, ask: Ask, listener: &mut dyn Listener) -> Result<(), Failure> {
         let _counted = Counted::new(&self.counts).ok_or_else(busy)?;
         let As { session, message: Subscribe { query, from } } = message;
-        let query = self.admitted(query)?;
+        let query = self.followed(query)?;
         let credential = Credential::of(session.as_ref(), peer);
         let ask = match from {
             StartAt::Present => ask,

@@ -21,7 +21,7 @@ struct Notes;
 
 impl Module for Notes {
     fn schema(&self) -> Schema {
-        let entity = |name, attributes| Entity { name: Name::fixed(name), summary: String::new(), attributes };
+        let entity = |name, attributes| Entity { name: Name::fixed(name), summary: String::new(), parent: None, attributes };
         let words = || Attribute::one("words", ValueKind::Text, "").with(Constraint::Size { min: 0, max: 100 });
         let group = || Attribute::one("group", ValueKind::Text, "");
         let note = || Attribute::one("note", ValueKind::Reference, "").with(Constraint::RefersTo(Name::fixed("note")));
@@ -42,6 +42,7 @@ impl Module for Notes {
                 entity("ticket", vec![number().with(Constraint::Unique)]),
                 entity("total", vec![number()]),
             ],
+            extensions: Vec::new(),
             relations: Vec::new(),
             methods: vec![
                 method("write", vec![words(), group()], vec![note()]),

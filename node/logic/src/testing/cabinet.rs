@@ -150,6 +150,7 @@ impl Books {
                 user: commit.author.user,
                 front_end: commit.author.front_end.clone(),
                 method: (commit.author.module.clone(), commit.author.method.clone()),
+                reason: commit.author.reason.clone(),
             });
         }
         self.log.push(changed);

@@ -3,10 +3,12 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use caps_model::schema::{Attribute, Constraint, Method};
+use caps_model::schema::{Attribute, Check, Constraint, Method};
+use caps_model::value::{BYTES_MAX, Entry};
 use caps_model::{Name, Object, ObjectId, Query, Record, Value};
 
 use super::{Transaction, hooks};
+use crate::catalogue::whole;
 use crate::module::{Halt, ObjectEvent, Refusal, refusals};
 use crate::people::GROUP;
 use crate::privileges::{READERS, names_one_of};
@@ -26,7 +28,9 @@ fn check_record(method: &Method, declared: &[Attribute], record: &Record) -> Res
     for attribute in declared {
         let values = record.get(&attribute.name);
         known += usize::from(values.is_some());
-        check_values(attribute, values.map_or(&[], Vec::as_slice))?;
+        let values = values.map_or(&[][..], Vec::as_slice);
+        check_values(attribute, values)?;
+        check_input(attribute, values)?;
     }
     if known == record.len() {
         return Ok(());
@@ -41,11 +45,11 @@ impl Transaction<'_> {
     pub(crate) fn check_argument_references(&mut self, method: &Method, arguments: &Record) -> Result<(), Halt> {
         let mut missing = Ok(());
         for parameter in &method.parameters {
-            let Some(entity) = target(parameter) else { continue };
+            let Some(entity) = parameter.target() else { continue };
             let values = arguments.get(&parameter.name).map_or(&[] as &[Value], Vec::as_slice);
             for id in values.iter().filter_map(Value::as_reference) {
                 match self.get(id) {
-                    Ok(Some(object)) if object.entity == *entity => {}
+                    Ok(Some(object)) if object.is_a(entity) => {}
                     Ok(_) => return Err(self.refuse(no_such(entity, &parameter.name))),
                     Err(Halt::Read) => missing = Err(Halt::Read),
                     Err(halt) => return Err(halt),
@@ -92,7 +96,7 @@ fn check_object(tx: &mut Transaction<'_>, ObjectEvent { before, after }: &Object
             continue;
         }
         check_values(attribute, values).map_err(|refusal| tx.refuse(refusal))?;
-        for constraint in &attribute.constraints {
+        for constraint in attribute.constraints() {
             gather(&mut missing, check_change(tx, constraint, attribute, then, after))?;
         }
     }
@@ -144,7 +148,9 @@ fn check_unique(tx: &mut Transaction<'_>, attribute: &Attribute, then: Option<&[
         if then.is_some_and(|then| then.contains(value)) {
             continue;
         }
-        let query = Query::equal(after.entity.clone(), attribute.name.clone(), value.clone()).limit(2);
+        let declared = tx.catalogue().declared_entity(after.entity.as_str());
+        let entity = declared.map_or(&after.entity, |declared| declared.origin(&attribute.name)).clone();
+        let query = Query::equal(entity, attribute.name.clone(), value.clone()).limit(2);
         match tx.holders(&query) {
             Ok(holders) if holders.iter().all(|id| *id == after.id) => {}
             Ok(_) => {
@@ -199,7 +205,7 @@ impl Transaction<'_> {
     /// which may have touched it only to keep a relation true. What this transaction creates is known to it. Groups may be named by all, as
     /// they may be asked for by name.
     fn may_refer(&mut self, from: ObjectId, to: ObjectId, entity: &Name) -> Result<bool, Halt> {
-        let Some(present) = self.present(to)?.filter(|object| object.entity == *entity) else { return Ok(false) };
+        let Some(present) = self.present(to)?.filter(|object| object.is_a(entity)) else { return Ok(false) };
         let before = match self.drafts.get(&to) {
             Some(draft) if draft.is_created() => return Ok(true),
             Some(draft) => draft.before().cloned().unwrap_or(present),
@@ -225,12 +231,47 @@ fn check_values(attribute: &Attribute, values: &[Value]) -> Result<(), Refusal> 
     if values.len() > attribute.arity.max as usize {
         return refuse(refusals::TOO_MANY, format!("{name} takes at most {} values, there are {}", attribute.arity.max, values.len()));
     }
+    let mut keys = BTreeSet::new();
     for value in values {
-        if value.kind() != attribute.kind {
-            return refuse(refusals::KIND, format!("{name} is of kind {}, this value of kind {}", attribute.kind, value.kind()));
+        let within = match (attribute.is_map, value.as_entry()) {
+            (false, _) => value,
+            (true, Some(entry)) if !keys.insert(entry.key()) => {
+                return refuse(refusals::DISTINCT, format!("{name} has the key {:?} twice", entry.key()));
+            }
+            (true, entry) => entry.map_or(value, Entry::value),
+        };
+        if within.kind() != attribute.kind || attribute.is_map != value.as_entry().is_some() {
+            let map = if attribute.is_map { "a map of kind" } else { "of kind" };
+            return refuse(refusals::KIND, format!("{name} is {map} {}, this value of kind {}", attribute.kind, value.kind()));
         }
-        for constraint in &attribute.constraints {
-            check_value(name, constraint, value)?;
+        if let Value::Choice(choice) = within
+            && !attribute.choices.iter().any(|known| known.rank == choice.rank && known.word == choice.word)
+        {
+            let words: Vec<&str> = attribute.choices.iter().map(|choice| choice.word.as_str()).collect();
+            return refuse(refusals::SELECTION, format!("{name} is one of {}", words.join(", ")));
+        }
+        if let Value::Bytes(bytes) = within
+            && bytes.len() > BYTES_MAX
+        {
+            return refuse(refusals::SIZE, format!("{name} has at most {BYTES_MAX} bytes, this has {}", bytes.len()));
+        }
+    }
+    check_rules(attribute, values, Check::Result)
+}
+
+/// Checks what is asked of values as somebody gives them.
+pub(super) fn check_input(attribute: &Attribute, values: &[Value]) -> Result<(), Refusal> {
+    check_rules(attribute, values, Check::Input)
+}
+
+fn check_rules(attribute: &Attribute, values: &[Value], check: Check) -> Result<(), Refusal> {
+    for rule in attribute.rules.iter().filter(|rule| rule.check == check) {
+        if rule.constraint == Constraint::Distinct && values.iter().collect::<BTreeSet<_>>().len() < values.len() {
+            let sentence = format!("{} has a value twice", attribute.name);
+            return Err(Refusal::new(refusals::DISTINCT, sentence).at(&attribute.name));
+        }
+        for value in values {
+            check_value(&attribute.name, &rule.constraint, value.as_entry().map_or(value, Entry::value))?;
         }
     }
     Ok(())
@@ -242,8 +283,14 @@ fn check_value(name: &Name, constraint: &Constraint, value: &Value) -> Result<()
         Constraint::Range { from, to } if value < from || value > to => {
             refuse(refusals::RANGE, format!("{name} goes from {from} to {to}, this is {value}"))
         }
-        Constraint::Size { min, max } if value.size_bytes() < *min as usize || value.size_bytes() > *max as usize => {
-            refuse(refusals::SIZE, format!("{name} has {min} to {max} bytes, this has {}", value.size_bytes()))
+        Constraint::Size { min, max } if !(u64::from(*min)..=u64::from(*max)).contains(&content_bytes(value)) => {
+            refuse(refusals::SIZE, format!("{name} has {min} to {max} bytes, this has {}", content_bytes(value)))
+        }
+        Constraint::Pattern(source) if !is_like(value, source) => {
+            refuse(refusals::PATTERN, format!("{name} is like {source}, this is not"))
+        }
+        Constraint::Resolution(step) if !is_multiple(value, step) => {
+            refuse(refusals::RESOLUTION, format!("{name} goes in steps of {step}, this is {value}"))
         }
         Constraint::Selection(choices) if !choices.contains(value) => {
             let choices: Vec<String> = choices.iter().map(ToString::to_string).collect();
@@ -253,11 +300,24 @@ fn check_value(name: &Name, constraint: &Constraint, value: &Value) -> Result<()
     }
 }
 
-fn target(attribute: &Attribute) -> Option<&Name> {
-    attribute.constraints.iter().find_map(|constraint| match constraint {
-        Constraint::RefersTo(entity) => Some(entity),
-        _ => None,
-    })
+fn content_bytes(value: &Value) -> u64 {
+    match value {
+        Value::Blob(blob) => blob.size_bytes,
+        value => value.size_bytes() as u64,
+    }
+}
+
+/// The catalogue has made sure that the pattern is one.
+fn is_like(value: &Value, source: &str) -> bool {
+    value.as_text().is_some_and(|text| whole(source).is_ok_and(|pattern| pattern.matches(text)))
+}
+
+fn is_multiple(value: &Value, step: &Value) -> bool {
+    match (value, step) {
+        (Value::Int(value), Value::Int(step)) | (Value::Timespan(value), Value::Timespan(step)) => value.checked_rem(*step) == Some(0),
+        (Value::Decimal(value), Value::Decimal(step)) => value.is_multiple_of(*step),
+        _ => false,
+    }
 }
 
 fn no_such(entity: &Name, attribute: &Name) -> Refusal {

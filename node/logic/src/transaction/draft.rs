@@ -15,9 +15,9 @@ pub(crate) struct Draft {
 
 impl Draft {
     /// A new object.
-    pub(super) fn created(id: ObjectId, entity: Name, mut attributes: Record) -> Self {
+    pub(super) fn created(id: ObjectId, entity: Name, ancestors: Vec<Name>, mut attributes: Record) -> Self {
         attributes.retain(|_, values| !values.is_empty());
-        let object = Object { id, entity, created: Position::ZERO, version: Position::ZERO, deleted: false, attributes };
+        let object = Object { ancestors, ..Object::new(id, entity, Position::ZERO, attributes) };
         Self { before: None, object: Arc::new(object), as_module: false }
     }
 
@@ -72,8 +72,8 @@ impl Draft {
         match (&self.before, self.object.deleted) {
             (None, true) => None,
             (None, false) => {
-                let Object { entity, attributes, .. } = Arc::unwrap_or_clone(self.object);
-                Some(Change::Create { object, entity, attributes })
+                let Object { entity, ancestors, attributes, .. } = Arc::unwrap_or_clone(self.object);
+                Some(Change::Create { object, entity, ancestors, attributes })
             }
             (Some(_), true) => Some(Change::Delete { object }),
             (Some(before), false) => {

@@ -65,9 +65,10 @@ fn compute(tx: &mut Transaction<'_>, id: ObjectId) -> Result<(), Halt> {
         return Ok(());
     }
     for attribute in declared.entity.attributes.iter().filter(|attribute| attribute.computed) {
-        let module = &tx.catalogue().declared(declared.owner).module;
+        let number = declared.writer(&attribute.name);
+        let module = &tx.catalogue().declared(number).module;
         let mut values = Vec::new();
-        as_if_called(tx, declared.owner, |tx| {
+        as_if_called(tx, number, |tx| {
             values = module.computed(&object, attribute.name.as_str(), tx)?;
             Ok(())
         })?;

@@ -152,7 +152,7 @@ mod tests {
 
     fn object(id: u128, version: u64) -> Object {
         let (created, version) = (Position(1), Position(version));
-        Object { id: ObjectId(id), entity: Name::fixed("thing"), created, version, deleted: false, attributes: [].into() }
+        Object { version, ..Object::new(ObjectId(id), Name::fixed("thing"), created, [].into()) }
     }
 
     fn fetched(id: u128, version: u64, at: u64) -> Fetched {

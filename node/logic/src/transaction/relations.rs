@@ -7,9 +7,11 @@ use caps_model::{Name, Object, ObjectId, Value};
 
 use super::Transaction;
 use crate::catalogue::End;
-use crate::module::Halt;
+use crate::module::{Halt, Refusal, refusals};
 
 /// Brings the other end of every relation in line with the ends that were written.
+///
+/// What is deleted drops out of other ends, unless one of them is strong and still refers to it: that refuses the deletion.
 ///
 /// It asks nobody's rights: that an object is related is one fact with two ends, and the right to write the one end was checked. Where an end
 /// holds one object at most, the newcomer displaces the old. Doing it twice changes nothing.
@@ -22,8 +24,14 @@ pub(super) fn mirror(tx: &mut Transaction<'_>) -> Result<(), Halt> {
             let had = before.as_deref().map(|before| references(before, attribute)).unwrap_or_default();
             let has = if after.deleted { BTreeSet::new() } else { references(&after, attribute) };
             for (object, holds) in had.symmetric_difference(&has).map(|id| (*id, has.contains(id))) {
-                let outcome =
-                    if holds { attach(tx, object, other, &after, attribute) } else { detach(tx, object, &other.attribute, after.id) };
+                let outcome = match holds {
+                    true => attach(tx, object, other, &after, attribute),
+                    false if is_held(tx, object, other, &after, attribute)? => {
+                        let sentence = format!("{} {object} still refers to this {}", other.attribute, after.entity);
+                        Err(tx.refuse(Refusal::new(refusals::REFERRED_TO, sentence).at(attribute)))
+                    }
+                    false => detach(tx, object, &other.attribute, after.id),
+                };
                 // The other ends are fetched together: a wish is not the end of the round.
                 match outcome {
                     Err(Halt::Read) => missing = Err(Halt::Read),
@@ -50,6 +58,20 @@ fn attach(tx: &mut Transaction<'_>, object: ObjectId, end: &End, to: &Object, fr
     }
     values.push(Value::Reference(to.id));
     tx.put(object, &end.attribute, values)
+}
+
+/// Whether a deletion would take away from `object` what it must not be without.
+fn is_held(tx: &mut Transaction<'_>, object: ObjectId, end: &End, deleted: &Object, from: &Name) -> Result<bool, Halt> {
+    if !deleted.deleted || !end.is_strong || !references(deleted, from).contains(&object) {
+        return Ok(false);
+    }
+    let present = match tx.present(object) {
+        Ok(present) => present,
+        // It is wished for; the whole code runs again when it is here.
+        Err(Halt::Read) => return Ok(false),
+        Err(halt) => return Err(halt),
+    };
+    Ok(present.is_some_and(|present| references(&present, &end.attribute).contains(&deleted.id)))
 }
 
 /// Makes `object` no longer refer to `to`.

@@ -1,7 +1,7 @@
 //! Transactions over prepared material: constraints, rights, relations, hooks. Nothing here waits.
 
 use caps_model::messages::Objects;
-use caps_model::schema::{Arity, Attribute, Constraint, Entity, Method, Relation, Schema};
+use caps_model::schema::{Arity, Attribute, Constraint, End, Entity, Method, Relation, Schema};
 use caps_model::{Filter, ValueKind};
 
 use super::*;
@@ -32,8 +32,8 @@ impl Module for Library {
             Attribute::list("books", ValueKind::Reference, 3, "").with(Constraint::RefersTo(Name::fixed("book"))),
             Attribute::optional("best", ValueKind::Reference, "").with(Constraint::RefersTo(Name::fixed("book"))),
         ];
-        let end = |entity, attribute| (Name::fixed(entity), Name::fixed(attribute));
-        let entity = |name, attributes| Entity { name: Name::fixed(name), summary: String::new(), attributes };
+        let end = |entity, attribute| End::weak(entity, attribute);
+        let entity = |name, attributes| Entity { name: Name::fixed(name), summary: String::new(), parent: None, attributes };
         let method = Method {
             name: Name::fixed("nothing"),
             summary: String::new(),
@@ -46,6 +46,7 @@ impl Module for Library {
             version: 3,
             summary: String::new(),
             entities: vec![entity("book", book), entity("shelf", shelf)],
+            extensions: Vec::new(),
             relations: vec![
                 Relation { name: Name::fixed("standing"), from: end("book", "shelf"), to: end("shelf", "books") },
                 Relation { name: Name::fixed("twins"), from: end("book", "twin"), to: end("book", "twin") },
@@ -164,7 +165,7 @@ impl Bench {
 fn object(id: ObjectId, entity: &'static str, readers: ObjectId, writers: ObjectId, mut attributes: Record) -> Object {
     attributes.insert(Name::fixed(READERS), vec![Value::Reference(readers)]);
     attributes.insert(Name::fixed(WRITERS), vec![Value::Reference(writers)]);
-    Object { id, entity: Name::fixed(entity), created: Position(1), version: Position(2), deleted: false, attributes }
+    Object { version: Position(2), ..Object::new(id, Name::fixed(entity), Position(1), attributes) }
 }
 
 fn text(text: &str) -> Vec<Value> {
@@ -418,7 +419,7 @@ fn commits_carry_everything_read_and_the_rights_they_rest_on() {
         assert!(decided.reads.contains(&expected), "{expected:?} in {:?}", decided.reads);
     }
     let seen = Query::equal(Name::fixed("book"), Name::fixed("isbn"), Value::text("o"));
-    let seen = seen.and(Filter::Equal { attribute: Name::fixed(READERS), value: Value::Reference(OURS) });
+    let seen = seen.and(Filter::equal(Name::fixed(READERS), Value::Reference(OURS)));
     assert!(decided.reads.contains(&Read::Query { query: seen, at: Position(9) }));
 }
 
@@ -439,8 +440,8 @@ fn modules_that_do_not_fit_are_refused_at_the_start() {
         |schema| schema.entities.push(schema.entities[0].clone()),
         |schema| schema.methods.push(schema.methods[0].clone()),
         |schema| schema.entities[0].attributes.push(Attribute::one("readers", ValueKind::Int, "")),
-        |schema| schema.entities[0].attributes[0].constraints.push(Constraint::RefersTo(Name::fixed("shelf"))),
-        |schema| schema.entities[1].attributes[0].constraints = vec![Constraint::RefersTo(Name::fixed("no_such"))],
+        |schema| schema.entities[0].attributes[0].rules.push(Constraint::RefersTo(Name::fixed("shelf")).into()),
+        |schema| schema.entities[1].attributes[0].rules = vec![Constraint::RefersTo(Name::fixed("no_such")).into()],
         |schema| schema.entities[1].attributes[0].arity = Arity { min: 2, max: 1 },
     ];
     for (number, broken) in breaks.into_iter().enumerate() {

@@ -9,6 +9,9 @@
 //! | `outcome` | [`AskOutcome`](super::AskOutcome) | [`Outcome`](super::Outcome) |
 //! | `subscribe` | [`Subscribe`](super::Subscribe) | a stream of [`Update`](super::Update) |
 //! | `status` | nothing | [`ReplicaStatus`] |
+//! | `members` | nothing | [`Members`] |
+//! | `order` | [`Order`] | [`Members`] |
+//! | `join` | [`Join`] | [`Admission`] |
 
 use bincode::{Decode, Encode};
 
@@ -77,11 +80,123 @@ pub enum ReplicaRole {
     Follower,
     /// Asks to become leader.
     Candidate,
+    /// Follows a leader and never votes: serves reads and subscriptions like any replica.
+    Learner,
+    /// Belongs to no group: it has not been added yet, was removed, or waits to be let in again after its journal was lost.
+    Outside,
+}
+
+/// Who keeps the cabinet, as one replica knows it.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Members {
+    /// The cabinet.
+    pub cabinet: String,
+    /// The identity of the replica that answers.
+    pub node: String,
+    /// Its number; 0: it belongs to no group.
+    pub number: u64,
+    /// The number that was drawn when its journal was begun.
+    pub incarnation: u64,
+    /// The Raft term.
+    pub term: u64,
+    /// The identity of the leader, if known.
+    pub leader: Option<String>,
+    /// The last commit applied here.
+    pub position: Position,
+    /// The last index of the log here.
+    pub last_index: u64,
+    /// Whether a change of membership is under way.
+    pub changing: bool,
+    /// The members, in the order of their numbers.
+    pub members: Vec<MemberStatus>,
+    /// The round-trip times to the peers that this replica is connected with.
+    pub round_trips: Vec<RoundTrip>,
+}
+
+/// One member of a cabinet's group.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct MemberStatus {
+    /// Its identity.
+    pub node: String,
+    /// Its number in the group.
+    pub number: u64,
+    /// Whether it votes, or did until the change under way began.
+    pub votes: bool,
+    /// How far its journal is known to agree with the leader's: only the leader knows.
+    pub matched: Option<u64>,
+    /// Whether it was heard lately: only the leader knows.
+    pub active: Option<bool>,
+}
+
+/// How long a question to a peer and its answer take.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct RoundTrip {
+    /// The peer's identity.
+    pub node: String,
+    /// Microseconds.
+    pub micros: u64,
+}
+
+/// Asks for another membership, or another leader. Asking again for what is so already changes nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Order {
+    /// What is to become of it.
+    pub kind: OrderKind,
+    /// The identity of the node that it is about.
+    pub node: String,
+}
+
+/// What is to become of a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum OrderKind {
+    /// It is to follow and serve, without a vote.
+    AddLearner,
+    /// A learner is to vote.
+    Promote,
+    /// A voter is to be a learner.
+    Demote,
+    /// It is to leave the group.
+    Remove,
+    /// It is to lead.
+    Transfer,
+}
+
+/// A replica without a number asks for the one that it was given; one with a number, that hears no leader, asks whether it still has it.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Join {
+    /// Its number; 0: none.
+    pub number: u64,
+    /// The number that was drawn when its journal was begun.
+    pub incarnation: u64,
+}
+
+/// What a replica must know to take part.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Admission {
+    /// Its number.
+    pub number: u64,
+    /// With whom the group began; what changed since is in the log.
+    pub founders: Vec<Founder>,
+}
+
+/// One of those with whom a group began.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Founder {
+    /// Its number.
+    pub number: u64,
+    /// Its identity.
+    pub node: String,
+    /// Whether it voted.
+    pub votes: bool,
 }
 
 impl Wire for Commit {}
 impl Wire for Committed {}
 impl Wire for ReplicaStatus {}
+impl Wire for Members {}
+impl Wire for Order {}
+impl Wire for Join {}
+impl Wire for Admission {}
 
 /// The service's number on the overlay.
 pub const SERVICE: u16 = 1;
@@ -99,3 +214,9 @@ pub const OUTCOME: u16 = 5;
 pub const SUBSCRIBE: u16 = 6;
 /// The number of `status`.
 pub const STATUS: u16 = 7;
+/// The number of `members`.
+pub const MEMBERS: u16 = 20;
+/// The number of `order`.
+pub const ORDER: u16 = 21;
+/// The number of `join`.
+pub const JOIN: u16 = 22;

@@ -76,6 +76,8 @@ pub struct Call {
     pub method: Name,
     /// Its arguments.
     pub arguments: Record,
+    /// Why, for whoever reads the history; at most [`REASON_BYTES_MAX`](crate::commit::REASON_BYTES_MAX).
+    pub reason: Option<String>,
 }
 
 /// What a method answered. It is durable.

@@ -1,13 +1,13 @@
 //! From what was asked and answered to the steps of an operation.
 
-use std::ops::Bound;
+use std::convert::Infallible;
 use std::time::Duration;
 
 use anyhow::Context;
 use caps_model::codec::decode;
 use caps_model::messages::host::{self, Call, Called, Login};
 use caps_model::messages::{GET_MAX, Get, Got, History, Objects, Subscribe};
-use caps_model::{Filter, Name, Object, ObjectId, Query, Record, Value};
+use caps_model::{Name, Object, ObjectId, Query, Record, Value};
 
 use super::transcript::{Line, bytes};
 use crate::deployment::workload::{Password, Pick, Source, Step, Template, escaped};
@@ -112,19 +112,9 @@ impl Telling {
     }
 
     fn query(&self, query: Query) -> Query {
-        Query { filter: self.filter(&query.filter), ..query }
-    }
-
-    fn filter(&self, filter: &Filter) -> Filter {
-        let bound = |bound: &Bound<Value>| bound.as_ref().map(|value| self.compared(value));
-        match filter {
-            Filter::All => Filter::All,
-            Filter::Equal { attribute, value } => Filter::Equal { attribute: attribute.clone(), value: self.compared(value) },
-            Filter::Range { attribute, from, to } => Filter::Range { attribute: attribute.clone(), from: bound(from), to: bound(to) },
-            Filter::And(filters) => Filter::And(filters.iter().map(|filter| self.filter(filter)).collect()),
-            Filter::Or(filters) => Filter::Or(filters.iter().map(|filter| self.filter(filter)).collect()),
-            Filter::Not(filter) => Filter::Not(Box::new(self.filter(filter))),
-        }
+        let filter = query.filter.with_values(&mut |value| Ok::<_, Infallible>(vec![self.compared(&value)]));
+        let Ok(filter) = filter;
+        Query { filter, ..query }
     }
 
     /// A value on the right of a comparison, as a template.
@@ -194,8 +184,7 @@ mod tests {
     fn case(id: u128) -> Object {
         let customer = (Name::fixed("customer"), vec![Value::Reference(ObjectId(90))]);
         let readers = (Name::fixed("readers"), vec![Value::Reference(ObjectId(91))]);
-        let (created, version) = (Position(1), Position(1));
-        Object { id: ObjectId(id), entity: Name::fixed("case"), created, version, deleted: false, attributes: [customer, readers].into() }
+        Object::new(ObjectId(id), Name::fixed("case"), Position(1), [customer, readers].into())
     }
 
     fn line(ms: (i64, i64), method: u16, asked: Vec<u8>, answer: Vec<u8>) -> String {
@@ -213,8 +202,16 @@ mod tests {
         let arguments = |id| Record::from([(Name::fixed("case"), vec![Value::Reference(ObjectId(id))])]);
         let call = |id| {
             let (module, method) = (Name::fixed("casedesk"), Name::fixed("reopen"));
-            encode(&Call { session: None, commit: caps_model::CommitId(1), again: false, module, method, arguments: arguments(id) })
-                .unwrap()
+            encode(&Call {
+                session: None,
+                commit: caps_model::CommitId(1),
+                again: false,
+                module,
+                method,
+                arguments: arguments(id),
+                reason: None,
+            })
+            .unwrap()
         };
         let called = encode(&Called { position, result: arguments(3), repeated: false }).unwrap();
         let lines = [

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use caps_certs_gen::Layer;
 use caps_model::messages::{GET_MAX, HISTORY_MAX};
-use caps_model::query::{LIMIT_DEFAULT, LIMIT_MAX};
+use caps_model::query::{LIMIT_DEFAULT, LIMIT_MAX, ParseOrderError};
 use caps_model::{Filter, Name, Order, Query, Value, ValueKind};
 use toml::Spanned;
 
@@ -252,7 +252,7 @@ fn checked_query(
 ) -> Result<Query, Complaint> {
     declared.entity(entity.get_ref()).map_err(|problem| complain(entity, problem))?;
     let bare = Query { limit, ..Query::all(name(entity)?) };
-    let ordered = Query { order: order.map(self::order).transpose()?, ..bare };
+    let ordered = Query { order: order.map(orders).transpose()?.unwrap_or_default(), ..bare };
     declared.check(&ordered, before).map_err(|problem| complain(order.unwrap_or(entity), problem))?;
     let Some(written) = filter else { return Ok(ordered) };
     let filter: Filter = written.get_ref().parse().map_err(|error| complain(written, format!("the filter, {error}")))?;
@@ -261,18 +261,8 @@ fn checked_query(
     Ok(query)
 }
 
-fn order(text: &Spanned<String>) -> Result<Order, Complaint> {
-    let mut words = text.get_ref().split_whitespace();
-    let attribute = words.next().and_then(|word| Name::new(word).ok());
-    let descending = match words.next() {
-        None | Some("asc") => Some(false),
-        Some("desc") => Some(true),
-        Some(_) => None,
-    };
-    match (attribute, descending, words.next()) {
-        (Some(attribute), Some(descending), None) => Ok(Order { attribute, descending }),
-        _ => Err(complain(text, format!("{:?} is no order: write it as \"number\" or \"number desc\"", text.get_ref()))),
-    }
+fn orders(text: &Spanned<String>) -> Result<Vec<Order>, Complaint> {
+    text.get_ref().split(',').map(|order| order.parse().map_err(|error: ParseOrderError| complain(text, error.to_string()))).collect()
 }
 
 /// An object that a step names: `found`, `found.ATTRIBUTE`, `result.NAME`, with or without `$`, or `#id`.

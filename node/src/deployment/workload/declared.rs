@@ -1,6 +1,6 @@
 //! What modules declare, and what the steps before one leave behind: enough to find most mistakes before anything runs.
 
-use caps_model::schema::{Attribute, Constraint, Entity, Method};
+use caps_model::schema::{Attribute, Entity, Method};
 use caps_model::{Filter, Name, Query, Schema, Value, ValueKind};
 
 use super::template::{Source, Template};
@@ -42,18 +42,33 @@ impl Declared {
 
     /// The entity that a reference leads to, if that is declared.
     pub(super) fn referred_by(&self, attribute: &Attribute) -> Option<&Entity> {
-        let target = attribute.constraints.iter().find_map(|constraint| match constraint {
-            Constraint::RefersTo(entity) => Some(entity),
-            _ => None,
-        })?;
-        self.entity(target.as_str()).ok()
+        self.entity(attribute.target()?.as_str()).ok()
     }
 
     /// Whether a query asks for what is declared, in a way that something can satisfy.
     pub(super) fn check(&self, query: &Query, before: &Before<'_>) -> Result<(), String> {
         let entity = self.entity(query.entity.as_str())?;
-        check_filter(entity, &query.filter, before)?;
-        query.order.as_ref().map_or(Ok(()), |order| attribute_of(entity, &order.attribute).map(drop))
+        self.check_filter(entity, &query.filter, before)?;
+        query.order.iter().try_for_each(|order| attribute_of(entity, &order.attribute).map(drop))
+    }
+
+    fn check_filter(&self, entity: &Entity, filter: &Filter, before: &Before<'_>) -> Result<(), String> {
+        match filter {
+            Filter::All | Filter::Text(_) => Ok(()),
+            Filter::Where(condition) => {
+                let attribute = attribute_of(entity, &condition.attribute)?;
+                let check = &mut |value: Value| check_compared(attribute, &value, before).map(|()| vec![value]);
+                Filter::Where(condition.clone()).with_values(check).map(drop)
+            }
+            Filter::Through { attribute, filter, .. } => {
+                let attribute = attribute_of(entity, attribute)?;
+                let target = self.referred_by(attribute);
+                let target = target.ok_or_else(|| format!("{} refers to no other object", attribute.name))?;
+                self.check_filter(target, filter, before)
+            }
+            Filter::And(filters) | Filter::Or(filters) => filters.iter().try_for_each(|filter| self.check_filter(entity, filter, before)),
+            Filter::Not(filter) => self.check_filter(entity, filter, before),
+        }
     }
 }
 
@@ -102,24 +117,10 @@ fn attribute_of<'a>(entity: &'a Entity, name: &Name) -> Result<&'a Attribute, St
     entity.attribute(name.as_str()).ok_or_else(|| format!("{} has no attribute {name}; it has {}", entity.name, known()))
 }
 
-fn check_filter(entity: &Entity, filter: &Filter, before: &Before<'_>) -> Result<(), String> {
-    let compared = |name: &Name, value: Option<&Value>| {
-        let attribute = attribute_of(entity, name)?;
-        value.map_or(Ok(()), |value| check_compared(attribute, value, before))
-    };
-    match filter {
-        Filter::All => Ok(()),
-        Filter::Equal { attribute, value } => compared(attribute, Some(value)),
-        Filter::Range { attribute, from, to } => {
-            let end = |bound| match bound {
-                std::ops::Bound::Included(value) | std::ops::Bound::Excluded(value) => Some(value),
-                std::ops::Bound::Unbounded => None,
-            };
-            compared(attribute, end(from.as_ref())).and_then(|()| compared(attribute, end(to.as_ref())))
-        }
-        Filter::And(filters) | Filter::Or(filters) => filters.iter().try_for_each(|filter| check_filter(entity, filter, before)),
-        Filter::Not(filter) => check_filter(entity, filter, before),
-    }
+/// Whether the host takes a value of one kind for one of another.
+fn becomes(kind: ValueKind, other: ValueKind) -> bool {
+    use ValueKind::{Choice, Decimal, Float, Int, Text};
+    matches!((kind, other), (Text, Choice) | (Int | Float, Decimal) | (Int, Float))
 }
 
 fn check_compared(attribute: &Attribute, value: &Value, before: &Before<'_>) -> Result<(), String> {
@@ -131,7 +132,7 @@ fn check_compared(attribute: &Attribute, value: &Value, before: &Before<'_>) -> 
         other => Some(other.kind()),
     };
     match kind {
-        Some(kind) if kind != attribute.kind => {
+        Some(kind) if kind != attribute.kind && !becomes(kind, attribute.kind) => {
             Err(format!("{} is of kind {}, and {value} is of kind {kind}: nothing satisfies that", attribute.name, attribute.kind))
         }
         _ => Ok(()),

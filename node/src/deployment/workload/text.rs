@@ -1,7 +1,6 @@
 //! Operations as the deployment file has them: what `caps record` writes, and the parser reads back.
 
 use std::fmt;
-use std::ops::Bound;
 use std::time::Duration;
 
 use caps_model::{Filter, Name, Query, Value};
@@ -34,8 +33,9 @@ impl fmt::Display for Step {
             }
             Self::Query { query, pick } => {
                 write!(f, "query = {{ {}", entity_and_filter(query))?;
-                if let Some(order) = &query.order {
-                    write!(f, ", order = \"{}{}\"", order.attribute, if order.descending { " desc" } else { "" })?;
+                if !query.order.is_empty() {
+                    let orders: Vec<String> = query.order.iter().map(ToString::to_string).collect();
+                    write!(f, ", order = \"{}\"", orders.join(", "))?;
                 }
                 write!(f, ", limit = {}", query.limit)?;
                 let pick = if *pick == Pick::Any { ", pick = \"any\"" } else { "" };
@@ -65,53 +65,7 @@ impl fmt::Display for Step {
 fn entity_and_filter(query: &Query) -> String {
     match &query.filter {
         Filter::All => format!("entity = \"{}\"", query.entity),
-        filter => format!("entity = \"{}\", filter = {}", query.entity, quoted(&filter_text(filter))),
-    }
-}
-
-/// A filter as somebody would type it. Texts in it are templates already, and stay as they are.
-fn filter_text(filter: &Filter) -> String {
-    match filter {
-        // What always and what never holds has no words of its own within other conditions.
-        Filter::All => String::new(),
-        Filter::Equal { attribute, value } => format!("{attribute} = {}", compared(value)),
-        Filter::Range { attribute, from: Bound::Unbounded, to: Bound::Unbounded } => format!("has {attribute}"),
-        Filter::Range { attribute, from, to } => {
-            let lower = match from {
-                Bound::Included(value) => Some(format!("{attribute} >= {}", compared(value))),
-                Bound::Excluded(value) => Some(format!("{attribute} > {}", compared(value))),
-                Bound::Unbounded => None,
-            };
-            let upper = match to {
-                Bound::Included(value) => Some(format!("{attribute} <= {}", compared(value))),
-                Bound::Excluded(value) => Some(format!("{attribute} < {}", compared(value))),
-                Bound::Unbounded => None,
-            };
-            lower.into_iter().chain(upper).collect::<Vec<_>>().join(" and ")
-        }
-        Filter::And(filters) => filters.iter().map(inner).collect::<Vec<_>>().join(" and "),
-        Filter::Or(filters) => filters.iter().map(inner).collect::<Vec<_>>().join(" or "),
-        Filter::Not(filter) => match &**filter {
-            Filter::Equal { attribute, value } => format!("{attribute} != {}", compared(value)),
-            filter => format!("not {}", inner(filter)),
-        },
-    }
-}
-
-fn inner(filter: &Filter) -> String {
-    match filter {
-        Filter::And(_) | Filter::Or(_) => format!("({})", filter_text(filter)),
-        filter => filter_text(filter),
-    }
-}
-
-/// A value on the right of a comparison: bare where it reads back the same, in quotes otherwise.
-fn compared(value: &Value) -> String {
-    let Value::Text(text) = value else { return value.to_string() };
-    let bare = !text.is_empty() && text.chars().all(|c| c.is_alphanumeric() || "$._@-".contains(c));
-    match bare && text.parse::<Value>().as_ref() == Ok(value) {
-        true => text.clone(),
-        false => format!("'{}'", text.replace('\'', "''")),
+        filter => format!("entity = \"{}\", filter = {}", query.entity, quoted(&filter.to_string())),
     }
 }
 
@@ -132,7 +86,8 @@ fn argument(template: &Template) -> String {
         Template::Fixed(Value::Timespan(micros)) => format!("{{ timespan = {micros} }}"),
         Template::Fixed(Value::Float(number)) => toml::Value::Float(*number).to_string(),
         Template::Fixed(value @ (Value::Bool(_) | Value::Int(_))) => value.to_string(),
-        Template::Fixed(value @ (Value::Reference(_) | Value::Bytes(_))) => quoted(&value.to_string()),
+        // What the file has no words for is written as people read it.
+        Template::Fixed(value) => quoted(&value.to_string()),
         Template::Source(source) => quoted(&source.to_string()),
         Template::Text(pieces) => quoted(&pieces.iter().map(piece).collect::<String>()),
         Template::Now => "{ timestamp = \"now\" }".to_owned(),

@@ -8,7 +8,7 @@ use caps_model::{Commit, Object, ObjectId, Position, Query, Read, Value, codec};
 use caps_overlay::bugs::{self, Bug};
 
 use super::{Changed, Proposal, object_bytes};
-use crate::state::{State, StateError, search};
+use crate::state::{State, StateError, search_all};
 
 /// Why a commit is not even proposed. The caller is at fault; nothing happened.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -25,6 +25,11 @@ pub enum Refusal {
     /// It changes one object more than once.
     #[error("the commit changes the object {0} more than once: put its changes together")]
     Twice(ObjectId),
+    /// It relies on a query that nobody could hold against what others commit.
+    #[error(
+        "the commit relies on a query that reaches through relations or says something about now: ask for the objects referred to, or bind now"
+    )]
+    Query,
     /// It does not fit a log entry.
     #[error("the commit is larger than {PROPOSAL_BYTES_MAX} bytes: split it")]
     Size,
@@ -58,6 +63,10 @@ pub(super) fn decide(state: &dyn State, position: Position, commit: &Commit) -> 
 fn within_limits(commit: &Commit) -> Result<(), Refusal> {
     if commit.reads.len() > READS_MAX {
         return Err(Refusal::Reads(commit.reads.len()));
+    }
+    let is_elusive = |query: &Query| query.filter.reaches_through() || query.filter.is_relative_to_now();
+    if commit.reads.iter().any(|read| matches!(read, Read::Query { query, .. } if is_elusive(query))) {
+        return Err(Refusal::Query);
     }
     if commit.changes.len() > CHANGES_MAX {
         return Err(Refusal::Changes(commit.changes.len()));
@@ -116,7 +125,7 @@ fn check_all(state: &dyn State, query: &Query, at: Position, conflicts: &mut BTr
         }
         if conflicts.len() >= CONFLICTS_MAX { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     };
-    search(state, query, visit)
+    search_all(state, query, visit)
 }
 
 fn make_changes(state: &dyn State, position: Position, commit: &Commit) -> Result<Result<Vec<Changed>, Vec<ObjectId>>, StateError> {

@@ -2,12 +2,12 @@
 
 use std::ops::ControlFlow;
 
-use caps_model::messages::{Event, GET_MAX, Get, Got, HISTORY_MAX, History, Objects, Outcome, Timeline};
+use caps_model::messages::{Counted, Event, Explained, GET_MAX, Get, Got, HISTORY_MAX, History, Objects, Outcome, Timeline};
 use caps_model::query::LIMIT_MAX;
 use caps_model::{CommitId, Object, ObjectId, Position, Query};
 
 use super::Cabinet;
-use crate::state::{Fate, State, StateError, search};
+use crate::state::{Fate, State, StateError, plan, search, search_all, search_at};
 
 /// Why a question is not answered.
 #[derive(Debug, thiserror::Error)]
@@ -34,10 +34,50 @@ impl<S: State> Cabinet<S> {
     /// The live objects that satisfy a query now, as many as it wants and as fit a frame.
     pub fn query(&self, query: &Query) -> Result<Objects, ReadError> {
         let query = query.clone().limit(query.limit);
-        let mut best = Best { query: &query, objects: Vec::new(), bytes: 0, more: false };
-        search(&self.state, &query, |object| best.take(object))?;
+        let plan = plan(&self.state, &query, false)?;
+        let mut best = Best::new(&query, plan.is_in_order(&query));
+        search(&self.state, &query, &plan, |object| best.take(object))?;
         best.arrange();
         Ok(Objects { position: self.mark().position, objects: best.objects, more: best.more })
+    }
+
+    /// The objects that satisfied a query after the commit at `position`, as they were then.
+    pub fn query_at(&self, query: &Query, position: Position) -> Result<Objects, ReadError> {
+        let now = self.mark().position;
+        if position >= now {
+            return self.query(query);
+        }
+        let query = query.clone().limit(query.limit);
+        let mut best = Best::new(&query, query.order.is_empty());
+        search_at(&self.state, &query, position, |object| best.take(object))?;
+        best.arrange();
+        Ok(Objects { position, objects: best.objects, more: best.more })
+    }
+
+    /// How many objects satisfy a query now, its order, cursor and limit aside; counting ends at [`COUNT_MAX`].
+    pub fn count(&self, query: &Query) -> Result<Counted, ReadError> {
+        let mut count = 0;
+        search_all(&self.state, query, |_| {
+            count += 1;
+            if count < COUNT_MAX { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        })?;
+        Ok(Counted { position: self.mark().position, count, exact: count < COUNT_MAX })
+    }
+
+    /// How a query is answered, and what that takes.
+    pub fn explain(&self, query: &Query) -> Result<Explained, ReadError> {
+        let query = query.clone().limit(query.limit);
+        let plan = plan(&self.state, &query, false)?;
+        let mut best = Best::new(&query, plan.is_in_order(&query));
+        let mut matched = 0;
+        let looked_at = search(&self.state, &query, &plan, |object| {
+            matched += 1;
+            best.take(object)
+        })?;
+        best.arrange();
+        let sorted = !plan.is_in_order(&query);
+        let answered = best.objects.len() as u64;
+        Ok(Explained { position: self.mark().position, plan: plan.describe(&query), looked_at, matched, sorted, answered })
     }
 
     /// Given objects as they are now; a deleted one is `None`.
@@ -77,7 +117,7 @@ impl<S: State> Cabinet<S> {
             before = Some(oldest.version);
             for object in page {
                 let event = self.event(object)?;
-                bytes += object_bytes(&event.object) + event.front_end.len() + EVENT_BYTES;
+                bytes += object_bytes(&event.object) + event.front_end.len() + event.reason.as_ref().map_or(0, String::len) + EVENT_BYTES;
                 if bytes > ANSWER_BYTES_MAX && !events.is_empty() {
                     return Ok(Timeline { position: self.mark().position, events });
                 }
@@ -106,6 +146,7 @@ impl<S: State> Cabinet<S> {
             user: author.user,
             front_end: author.front_end,
             method: (author.module, author.method),
+            reason: author.reason,
         })
     }
 }
@@ -113,18 +154,26 @@ impl<S: State> Cabinet<S> {
 /// The first objects of an answer, found without holding all that match.
 struct Best<'a> {
     query: &'a Query,
+    in_order: bool,
     objects: Vec<Object>,
     bytes: usize,
     more: bool,
 }
 
-impl Best<'_> {
+impl<'a> Best<'a> {
+    fn new(query: &'a Query, in_order: bool) -> Self {
+        Self { query, in_order, objects: Vec::new(), bytes: 0, more: false }
+    }
+
     fn take(&mut self, object: Object) -> ControlFlow<()> {
+        if self.query.after.as_ref().is_some_and(|cursor| !self.query.is_after(&object, cursor)) {
+            return ControlFlow::Continue(());
+        }
         self.bytes += object_bytes(&object);
         self.objects.push(object);
-        // Objects come in the order of ids: if that is the order wanted, the rest comes after what is here.
+        // When objects come in the order wanted, the rest comes after what is here.
         let enough = self.objects.len() > self.query.limit as usize || self.bytes > ANSWER_BYTES_MAX;
-        if enough && self.query.order.is_none() {
+        if enough && self.in_order {
             self.more = true;
             return ControlFlow::Break(());
         }
@@ -156,11 +205,15 @@ pub(crate) fn object_bytes(object: &Object) -> usize {
         let values: usize = values.iter().map(|value| value.size_bytes() + 10).sum();
         name.as_str().len() + 18 + values
     });
-    OBJECT_FIXED_BYTES + attributes.sum::<usize>()
+    let ancestors: usize = object.ancestors.iter().map(|name| name.as_str().len() + 9).sum();
+    OBJECT_FIXED_BYTES + ancestors + attributes.sum::<usize>()
 }
 
 /// Bytes of objects in one answer: a frame is 1 MiB, and the header and the message around them need room.
 pub const ANSWER_BYTES_MAX: usize = 900 << 10;
+
+/// Objects counted: more than that is many.
+pub const COUNT_MAX: u64 = 100_000;
 
 /// What the largest objects may exceed an answer by, so that a reader can always get one object and a few absent ones.
 const HEADROOM_BYTES: usize = GET_MAX;

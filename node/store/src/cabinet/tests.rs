@@ -2,7 +2,7 @@ use std::ops::Bound;
 
 use caps_model::commit::{CHANGES_MAX, READS_MAX};
 use caps_model::messages::{GET_MAX, Get, History};
-use caps_model::{Filter, Name, ObjectId, Order, Query, Read, Value};
+use caps_model::{Filter, Name, ObjectId, Query, Read, Value};
 use proptest::prelude::*;
 
 use super::workload::*;
@@ -177,7 +177,7 @@ fn answers_fit_a_frame() {
     let found = cabinet.query(&all).unwrap();
     assert_eq!((found.objects.len(), found.objects[0].id, found.more), (1, ObjectId(1), true));
     assert!(codec::encode(&found).unwrap().len() < 1 << 20);
-    let ordered = Query { order: Some(Order { attribute: Name::fixed("number"), descending: false }), ..all };
+    let ordered = all.by(Name::fixed("number"), false);
     let found = cabinet.query(&ordered).unwrap();
     assert_eq!((found.objects.len(), found.objects[0].id, found.more), (1, ObjectId(3), true));
     let get = |count: usize| cabinet.get(&Get { objects: vec![ObjectId(1); count] });
@@ -221,7 +221,7 @@ fn golden_chain_head() {
     cabinet.commit(commit(1, vec![create(1, "case", vec![("state", text("open"))])]));
     cabinet.commit(with_reads(commit(2, vec![update(1, vec![("state", text("closed"))])]), vec![read(1, 1), open_cases(1)]));
     let head: String = cabinet.mark().chain_head.iter().map(|byte| format!("{byte:02x}")).collect();
-    assert_eq!(head, "8ee01a2c18c05269d9057bee40463306f63044c31c1dda9d15232ec5376e42cd");
+    assert_eq!(head, "20a14a044c9b6dcdce846d1f59fc946434b41ac131d5ee731157c87dcf2b3d9a");
 }
 
 proptest! {
@@ -250,10 +250,9 @@ fn order_and_limit_agree_with_the_evaluator_when_more_match_than_are_held() {
         });
         cabinet.commit(commit(u128::from(part) + 1, objects.collect()));
     }
-    let everything = (1..=25_000).filter_map(|id| cabinet.state().object(ObjectId(id)).unwrap());
-    let filter = Filter::Range { attribute: Name::fixed("number"), from: Bound::Included(Value::Int(100)), to: Bound::Unbounded };
-    let order = Some(Order { attribute: Name::fixed("number"), descending: true });
-    let query = Query { entity: Name::fixed("case"), filter, order, limit: 700 };
+    let everything = (1..=25_000).filter_map(|id| Some((ObjectId(id), cabinet.state().object(ObjectId(id)).unwrap()?))).collect();
+    let filter = Filter::range(Name::fixed("number"), Bound::Included(Value::Int(100)), Bound::Unbounded);
+    let query = Query::all(Name::fixed("case")).and(filter).by(Name::fixed("number"), true).limit(700);
     let found = cabinet.query(&query).unwrap();
-    assert_eq!((found.objects, found.more), expected(&query, everything));
+    assert_eq!((found.objects, found.more), expected(&query, &everything));
 }

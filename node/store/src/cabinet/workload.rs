@@ -1,8 +1,13 @@
 //! Commits for tests: made by hand, or drawn at random from a small world in which objects, values and commits meet again and again.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::ops::Bound;
 
-use caps_model::{Author, Change, Commit, CommitId, Filter, Name, Object, ObjectId, Order, Position, Query, Read, Record, Value};
+use caps_model::query::{Condition, Cursor, Order, Pattern, PatternKind, Relations, Test, Words};
+use caps_model::value::{BlobId, Choice, Decimal, Entry};
+use caps_model::{Author, Change, Commit, CommitId, Filter, Name, Object, ObjectId, Position, Query, Read, Record, Value};
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 
@@ -23,6 +28,7 @@ pub(crate) fn commit(id: u128, changes: Vec<Change>) -> Commit {
         module: Name::fixed("casedesk"),
         module_version: 1,
         method: Name::fixed("assign"),
+        reason: None,
     };
     let result = record(vec![("number", vec![Value::Int(i64::try_from(id).unwrap())])]);
     Commit { id: CommitId(id), author, time: 1_000, reads: Vec::new(), changes, effects: Vec::new(), result }
@@ -33,7 +39,7 @@ pub(crate) fn record(attributes: Vec<(&'static str, Vec<Value>)>) -> Record {
 }
 
 pub(crate) fn create(object: u128, entity: &'static str, attributes: Vec<(&'static str, Vec<Value>)>) -> Change {
-    Change::Create { object: ObjectId(object), entity: Name::fixed(entity), attributes: record(attributes) }
+    Change::Create { object: ObjectId(object), entity: Name::fixed(entity), ancestors: Vec::new(), attributes: record(attributes) }
 }
 
 pub(crate) fn update(object: u128, attributes: Vec<(&'static str, Vec<Value>)>) -> Change {
@@ -90,7 +96,7 @@ impl Plan {
                 PlannedChange::Delete => Change::Delete { object },
                 PlannedChange::Write(attributes) if now(*id).is_some() => Change::Update { object, attributes: attributes.clone() },
                 PlannedChange::Write(attributes) | PlannedChange::Create(attributes) => {
-                    Change::Create { object, entity: entity_of(*id), attributes: attributes.clone() }
+                    Change::Create { object, entity: entity_of(*id), ancestors: Vec::new(), attributes: attributes.clone() }
                 }
             }
         };
@@ -116,7 +122,7 @@ fn entity_of(id: u128) -> Name {
 pub(crate) fn plan() -> impl Strategy<Value = Plan> {
     let changes = prop::collection::btree_map(1..9_u128, planned_change(), 0..4).prop_map(|changes| changes.into_iter().collect());
     let reads = prop::collection::vec((1..9_u128, prop::bool::weighted(0.1)), 0..3);
-    let query = prop::option::weighted(0.2, (query(), 0..4_u64));
+    let query = prop::option::weighted(0.2, (plain_query(), 0..4_u64));
     // Few ids, so that some come again.
     (1..200_u128, prop::bool::weighted(0.05), changes, reads, query).prop_map(|(id, seal, changes, reads, query)| Plan {
         id,
@@ -154,32 +160,88 @@ pub(crate) fn value() -> impl Strategy<Value = Value> {
         // Longer than what an index keeps, and different only beyond that.
         "a{70}[ab]".prop_map(Value::Text),
         prop::collection::vec(any::<u8>(), 0..2).prop_map(Value::Bytes),
+        (-2..3_i128, 0..2_u32).prop_map(|(digits, scale)| Value::Decimal(Decimal::new(digits, scale).expect("it is short"))),
+        (0..3_i32).prop_map(|rank| Value::Choice(Choice { rank, word: Name::fixed("word") })),
+        (0..3_u8).prop_map(|byte| Value::Blob(Box::new(BlobId { hash: [byte; 32], size_bytes: 9 }))),
+        ("[ab]{0,1}", -1..2_i64).prop_map(|(key, number)| entry(&key, Value::Int(number))),
+        ("[ab]{0,1}", "[ab ]{0,4}").prop_map(|(key, text)| entry(&key, Value::Text(text))),
+        "([ab]{1,2} ){0,3}".prop_map(Value::Text),
     ]
+}
+
+fn entry(key: &str, value: Value) -> Value {
+    Value::Entry(Box::new(Entry::new(key, value).expect("the value is no entry")))
+}
+
+/// Queries that commits may rely on, and readers follow.
+pub(crate) fn plain_query() -> impl Strategy<Value = Query> {
+    query().prop_filter("it reaches through relations", |query| !query.filter.reaches_through())
 }
 
 pub(crate) fn query() -> impl Strategy<Value = Query> {
     let attribute = || prop::sample::select(vec!["state", "number", "owner", "due", "open", "weight"]).prop_map(Name::fixed);
     let bound = || prop_oneof![value().prop_map(Bound::Included), value().prop_map(Bound::Excluded), Just(Bound::Unbounded)];
+    let words = || "[ab]{1,2}( [ab]{1,2})?\\*?".prop_filter_map("no words", |typed| Words::new(&typed));
+    let like = ("[ab%_]{1,4}", any::<bool>()).prop_map(|(like, any_case)| {
+        let kind = if any_case { PatternKind::LikeAnyCase } else { PatternKind::Like };
+        Test::Like(Pattern::new(kind, &like).expect("it is short"))
+    });
+    let test = prop_oneof![
+        1 => Just(Test::Present),
+        4 => value().prop_map(Test::Equal),
+        2 => prop::collection::vec(value(), 0..4).prop_map(Test::one_of),
+        4 => (bound(), value()).prop_map(|(from, to)| Test::Range { from, to: Bound::Included(to) }),
+        2 => value().prop_map(|from| Test::Range { from: Bound::Excluded(from), to: Bound::Unbounded }),
+        2 => like,
+        1 => words().prop_map(Test::Words),
+    ];
+    let key = || prop::option::weighted(0.3, "[ab]{0,1}");
     let leaf = prop_oneof![
         1 => Just(Filter::All),
-        4 => (attribute(), value()).prop_map(|(attribute, value)| Filter::Equal { attribute, value }),
-        4 => (attribute(), bound(), bound()).prop_map(|(attribute, from, to)| Filter::Range { attribute, from, to }),
+        12 => (attribute(), key(), test).prop_map(|(attribute, key, test)| Filter::Where(Condition { attribute, key, test })),
+        1 => words().prop_map(Filter::Text),
     ];
-    let filter = leaf.prop_recursive(2, 8, 3, |inner| {
+    let filter = leaf.prop_recursive(2, 8, 3, move |inner| {
         prop_oneof![
             prop::collection::vec(inner.clone(), 0..3).prop_map(Filter::And),
             prop::collection::vec(inner.clone(), 0..3).prop_map(Filter::Or),
-            inner.prop_map(|filter| Filter::Not(Box::new(filter))),
+            inner.clone().prop_map(|filter| Filter::Not(Box::new(filter))),
+            (attribute(), any::<bool>(), inner).prop_map(|(attribute, known, filter)| Filter::Through {
+                attribute,
+                entity: known.then(|| Name::fixed("case")),
+                filter: Box::new(filter),
+            }),
         ]
     });
-    let order = prop::option::of((attribute(), any::<bool>()).prop_map(|(attribute, descending)| Order { attribute, descending }));
+    let order = (attribute(), any::<bool>()).prop_map(|(attribute, descending)| Order { attribute, descending });
+    let orders = prop_oneof![2 => Just(Vec::new()), 3 => prop::collection::vec(order, 1..3)];
+    let cursor = (prop::collection::vec(prop::option::of(value()), 2), 0..9_u128);
     let entity = prop::sample::select(vec!["case", "customer"]).prop_map(Name::fixed);
-    (entity, filter, order, 1..12_u32).prop_map(|(entity, filter, order, limit)| Query { entity, filter, order, limit })
+    (entity, filter, orders, prop::option::weighted(0.3, cursor), 1..12_u32).prop_map(|(entity, filter, order, cursor, limit)| {
+        let values = |values: Vec<Option<Value>>| values.into_iter().take(order.len()).collect();
+        let after = cursor.map(|(all, id)| Cursor { values: values(all), object: ObjectId(id) });
+        Query { entity, filter, order, after, limit }
+    })
 }
 
 /// What a query should answer, by going through everything.
-pub(crate) fn expected(query: &Query, objects: impl IntoIterator<Item = Object>) -> (Vec<Object>, bool) {
-    let mut matching: Vec<Object> = objects.into_iter().filter(|object| query.matches(object)).collect();
+pub(crate) fn expected(query: &Query, objects: &BTreeMap<ObjectId, Object>) -> (Vec<Object>, bool) {
+    let all = All(objects);
+    let matches = |object: &&Object| {
+        let Ok(matches) = query.matches_among(object, &all);
+        matches
+    };
+    let mut matching: Vec<Object> = objects.values().filter(matches).cloned().collect();
     let more = query.arrange(&mut matching);
     (matching, more)
+}
+
+struct All<'a>(&'a BTreeMap<ObjectId, Object>);
+
+impl Relations for All<'_> {
+    type Error = Infallible;
+
+    fn related(&self, id: ObjectId) -> Result<Option<Cow<'_, Object>>, Infallible> {
+        Ok(self.0.get(&id).map(Cow::Borrowed))
+    }
 }

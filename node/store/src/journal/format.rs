@@ -5,7 +5,7 @@ use caps_model::Name;
 use caps_overlay::bugs::{self, Bug};
 use sha2::{Digest, Sha256};
 
-use super::{Entry, EntryKind, HardState, Record};
+use super::{Entry, EntryKind, Founder, HardState, Record, Seat};
 
 /// A link of the hash chain.
 pub(super) type Hash = [u8; 32];
@@ -194,6 +194,7 @@ pub(super) fn encode_payload(record: &Record) -> (u8, Vec<u8>) {
             let payload = [state.term, state.vote, state.commit].map(u64::to_le_bytes).concat();
             (KIND_HARD_STATE, payload)
         }
+        Record::Seat(seat) => (KIND_SEAT, encode_seat(seat)),
     }
 }
 
@@ -207,6 +208,7 @@ pub(super) fn decode_payload(record: &RawRecord<'_>) -> Parsed {
             Parsed::Record(Record::HardState(HardState { term, vote, commit }))
         }
         KIND_MARK if payload.is_empty() => Parsed::Mark,
+        KIND_SEAT => decode_seat(payload).map_or(Parsed::Malformed, |seat| Parsed::Record(Record::Seat(seat))),
         KIND_HARD_STATE | KIND_MARK => Parsed::Malformed,
         kind => Parsed::UnknownKind(kind),
     }
@@ -216,6 +218,34 @@ fn decode_entry(payload: &[u8]) -> Option<Entry> {
     let (fixed, data) = payload.split_at_checked(ENTRY_FIXED_BYTES)?;
     let kind = EntryKind::from_number(fixed[16])?;
     Some(Entry { index: number(&fixed[..8]), term: number(&fixed[8..16]), kind, payload: Bytes::copy_from_slice(data) })
+}
+
+fn encode_seat(seat: &Seat) -> Vec<u8> {
+    let mut payload = [seat.incarnation, seat.number].map(u64::to_le_bytes).concat();
+    let count = u16::try_from(seat.founders.len()).expect("a group begins with a few");
+    payload.extend_from_slice(&count.to_le_bytes());
+    for founder in &seat.founders {
+        let length = u16::try_from(founder.identity.len()).expect("an identity is shorter than a certificate");
+        payload.extend_from_slice(&founder.number.to_le_bytes());
+        payload.push(u8::from(founder.votes));
+        payload.extend_from_slice(&length.to_le_bytes());
+        payload.extend_from_slice(founder.identity.as_bytes());
+    }
+    payload
+}
+
+fn decode_seat(payload: &[u8]) -> Option<Seat> {
+    let (fixed, mut rest) = payload.split_at_checked(18)?;
+    let count = u16::from_le_bytes([fixed[16], fixed[17]]);
+    let mut founders = Vec::new();
+    for _ in 0..count {
+        let (head, tail) = rest.split_at_checked(11)?;
+        let votes = [false, true].get(usize::from(head[8])).copied()?;
+        let (identity, tail) = tail.split_at_checked(usize::from(u16::from_le_bytes([head[9], head[10]])))?;
+        founders.push(Founder { number: number(&head[..8]), votes, identity: std::str::from_utf8(identity).ok()?.to_owned() });
+        rest = tail;
+    }
+    rest.is_empty().then(|| Seat { incarnation: number(&fixed[..8]), number: number(&fixed[8..16]), founders })
 }
 
 /// The payload enters by its digest, so that a later version can take a payload away and keep the chain verifiable.
@@ -274,6 +304,7 @@ const KIND_ENTRY: u8 = 1;
 const KIND_HARD_STATE: u8 = 2;
 /// The kind of [`Parsed::Mark`].
 pub(super) const KIND_MARK: u8 = 3;
+const KIND_SEAT: u8 = 4;
 
 /// Flag: everything before this record was durable when it was written.
 const ALL_BEFORE_SYNCED: u8 = 1;

@@ -1,8 +1,8 @@
 //! Where each entry is, and the most recent entries themselves: what both halves of a journal share.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
-use super::{Entry, HardState, Record};
+use super::{Entry, EntryKind, HardState, Record, Seat};
 
 /// Where a record is on disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,7 +28,10 @@ pub(super) struct Index {
     recent: VecDeque<Entry>,
     recent_bytes: usize,
     recent_bytes_max: usize,
+    /// The entries that change the membership, by index. Each is an administrator's doing, or a repair's: there are few.
+    changes: BTreeMap<u64, Entry>,
     pub(super) hard_state: HardState,
+    pub(super) seat: Option<Seat>,
     /// The last entry on disk when the last sync began.
     pub(super) durable_index: u64,
     pub(super) size_bytes: u64,
@@ -75,6 +78,7 @@ impl Index {
     pub(super) fn stage(&mut self, record: &Record) {
         match record {
             Record::HardState(state) => self.hard_state = *state,
+            Record::Seat(seat) => self.seat = Some(seat.clone()),
             Record::Entry(entry) => self.put(entry.clone(), UNWRITTEN),
         }
     }
@@ -87,6 +91,9 @@ impl Index {
         assert!(entry.index >= 1 && entry.index <= self.last_index() + 1, "entry {} after {}", entry.index, self.last_index());
         self.cut(entry.index);
         self.slots.push(Slot { term: entry.term, location });
+        if entry.kind != EntryKind::Normal {
+            self.changes.insert(entry.index, entry.clone());
+        }
         self.recent_bytes += entry.payload.len();
         self.recent.push_back(entry);
         self.forget();
@@ -112,7 +119,13 @@ impl Index {
         }
     }
 
+    /// The entries up to `last` that change the membership.
+    pub(super) fn changes(&self, last: u64) -> Vec<Entry> {
+        self.changes.range(..=last).map(|(_, entry)| entry.clone()).collect()
+    }
+
     fn cut(&mut self, index: u64) {
+        drop(self.changes.split_off(&index));
         while self.last_index() >= index {
             self.slots.pop();
             self.recent_bytes -= self.recent.pop_back().map_or(0, |entry| entry.payload.len());

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::format::{self, Found, Parsed};
 use super::index::{Held, Index, Location};
-use super::{Entry, HardState, Place, Record};
+use super::{Entry, HardState, Place, Record, Seat};
 use crate::storage::{File, StorageError};
 
 /// The half of a journal that takes records in and answers what it holds. Clones share one journal.
@@ -105,6 +105,21 @@ impl JournalReader {
     /// The hard state, staged or durable.
     pub fn hard_state(&self) -> HardState {
         lock(&self.index).hard_state
+    }
+
+    /// Who this replica is, staged or durable.
+    pub fn seat(&self) -> Option<Seat> {
+        lock(&self.index).seat.clone()
+    }
+
+    /// The entries up to `last` that change the membership, in order.
+    pub fn changes(&self, last: u64) -> Vec<Entry> {
+        lock(&self.index).changes(last)
+    }
+
+    /// Whether reading this entry asks nothing of the disk.
+    pub fn is_in_memory(&self, index: u64) -> bool {
+        matches!(lock(&self.index).held(index), Some(Held::Entry(_)))
     }
 
     /// Bytes of all segments on disk, preallocated ones included.

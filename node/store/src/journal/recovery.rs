@@ -12,7 +12,7 @@ use crate::storage::{File, Storage, StorageError};
 /// Why a journal cannot be opened. Nothing was changed on disk, except where [`Storage`](Self::Storage) failed half-way through a repair.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// A record that was durable once is not what it was. The replica must be rebuilt from its peers; keep the file for inspection.
+    /// A record that was durable once is not what it was: set the journal aside, and let the replica be repaired from its peers.
     #[error("{file} is damaged at offset {offset}: {reason}")]
     Damaged {
         /// The file.
@@ -56,7 +56,7 @@ pub fn open(storage: Arc<dyn Storage>, options: Options) -> Result<Opened, OpenE
     let tail = recovery.run()?;
     let Recovery { place, mut index, chain, repaired } = recovery;
     index.durable_index = index.last_index();
-    let recovered = Recovered { last_index: index.last_index(), hard_state: index.hard_state, repaired };
+    let recovered = Recovered { last_index: index.last_index(), hard_state: index.hard_state, seat: index.seat.clone(), repaired };
     let index = Arc::new(Mutex::new(index));
     let writer = JournalWriter::new(place.clone(), Arc::clone(&index), tail, chain);
     Ok(Opened { writer, reader: JournalReader::new(place, index), recovered })
@@ -189,6 +189,7 @@ impl Recovery {
     fn record(&mut self, segment: u32, offset: usize, record: &RawRecord<'_>) -> Result<(), OpenError> {
         match format::decode_payload(record) {
             Parsed::Record(Record::HardState(state)) => self.index.hard_state = state,
+            Parsed::Record(Record::Seat(seat)) => self.index.seat = Some(seat),
             Parsed::Record(Record::Entry(entry)) if (1..=self.index.last_index() + 1).contains(&entry.index) => {
                 let word = u32::try_from(offset / format::ALIGNMENT).expect("segments are smaller than 32 GiB");
                 self.index.put(entry, Location { segment, word });

@@ -57,7 +57,7 @@ fn used(storage: &MemoryStorage, name: &str) -> u64 {
 fn synced_records_are_there_after_reopening() {
     let storage = MemoryStorage::new();
     let mut journal = open_on(&storage).unwrap();
-    assert_eq!(journal.recovered, Recovered { last_index: 0, hard_state: HardState::default(), repaired: None });
+    assert_eq!(journal.recovered, Recovered { last_index: 0, hard_state: HardState::default(), seat: None, repaired: None });
     assert_eq!(journal.save(vec![entry(1, 1, b"a"), vote(1, 0), entry(2, 1, &[9; 9_000])]).unwrap(), 2);
     assert_eq!(journal.save(vec![entry(2, 2, b""), entry(3, 2, b"c"), vote(2, 1)]).unwrap(), 3);
     let expected = vec![(1, b"a".to_vec()), (2, Vec::new()), (2, b"c".to_vec())];
@@ -66,7 +66,7 @@ fn synced_records_are_there_after_reopening() {
     storage.power_cut(|| false);
     let journal = open_on(&storage).unwrap();
     let hard_state = HardState { term: 2, vote: 7, commit: 1 };
-    assert_eq!(journal.recovered, Recovered { last_index: 3, hard_state, repaired: None });
+    assert_eq!(journal.recovered, Recovered { last_index: 3, hard_state, seat: None, repaired: None });
     assert_eq!(journal.log(), expected);
     assert_eq!((journal.reader.term(0), journal.reader.term(3), journal.reader.term(4)), (Some(0), Some(2), None));
     assert_eq!((journal.reader.durable_index(), journal.reader.hard_state()), (3, hard_state));

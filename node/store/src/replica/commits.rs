@@ -170,9 +170,9 @@ impl<'a> Attempt<'a> {
 
     /// Asks the leader. `None`: look again for one.
     async fn forward(&mut self, leader: u64, deadline: Instant) -> Result<Option<Decided>, Failure> {
-        let Some(peers) = self.shared.peers() else { return Ok(None) };
+        let (Some(peers), Some(identity)) = (self.shared.peers(), self.shared.identity_of(leader)) else { return Ok(None) };
         let before = std::mem::replace(&mut self.may_have_run, true);
-        let error = match peers.call(leader, self.method, self.body.clone(), deadline).await {
+        let error = match peers.call(&identity, self.method, self.body.clone(), deadline).await {
             Ok(body) => return Ok(Some(Decided::There(body))),
             Err(error) => error,
         };

@@ -6,18 +6,22 @@ use std::sync::Arc;
 use bytes::Bytes;
 use caps_model::codec;
 use caps_overlay::bugs::{self, Bug};
-use caps_overlay::{Priority, Worker, WorkerGone};
+use caps_overlay::{Identity, Priority, Rng, Worker, WorkerGone};
 use futures_util::future::BoxFuture;
 use raft::eraftpb::{Message, MessageType};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior};
 
+use super::fetcher::Fetcher;
+use super::joining::was_removed;
+use super::orders::{OrderAsk, OrderFailed};
 use super::peers::Peers;
+use super::seat::new_incarnation;
 use super::shared::{Shared, Stopped};
 use super::waiting::{Ask, NotDecided, Proposals, ReadRounds, Subject};
 use crate::cabinet::{Proposal, Verdict};
-use crate::journal::{Entry, EntryKind, JournalWriter, WriteError};
-use crate::replication::{self, APPEND_BYTES_MAX, Consensus, HandleError, ProposeError, Role, Standing, Write};
+use crate::journal::{Batch, Entry, EntryKind, JournalWriter, Seat, WriteError};
+use crate::replication::{self, APPEND_BYTES_MAX, ChangeRefused, Consensus, HandleError, Plan, ProposeError, Role, Standing, Write};
 
 /// The queues into the driver, all bounded.
 pub(crate) struct Inlets {
@@ -25,6 +29,8 @@ pub(crate) struct Inlets {
     pub(crate) messages: mpsc::Receiver<Message>,
     /// Proposals. A full queue makes their askers wait.
     pub(crate) asks: mpsc::Receiver<Ask>,
+    /// Changes of membership and leadership.
+    pub(crate) orders: mpsc::Receiver<OrderAsk>,
     /// Linearizable reads.
     pub(crate) reads: mpsc::Receiver<oneshot::Sender<u64>>,
     /// The wish to stop, with the latest moment for it.
@@ -37,13 +43,40 @@ pub(crate) struct Driver {
     peers: Arc<dyn Peers>,
     consensus: Consensus,
     disk: Disk,
+    fetcher: Fetcher,
     inlets: Inlets,
+    rng: Rng,
     proposals: Proposals,
     rounds: ReadRounds,
+    /// The change of membership that somebody waits for: the index of its entry.
+    changing: Option<(u64, Waiter)>,
+    /// Changes that are made and wait for the disk: the number of the sync.
+    made: Vec<(Option<u64>, Waiter)>,
+    /// The tick at which this replica saw that it was removed.
+    removed_at: Option<u64>,
+    /// The transfer of the leadership that somebody waits for: to whom.
+    transferring: Option<(Option<Identity>, Waiter)>,
     standing: Standing,
     ticks: u64,
+    /// The tick at which there was a leader last.
+    led_at: u64,
+    /// The question whether this replica was removed.
+    inquiry: Option<BoxFuture<'static, bool>>,
     /// Set when the replica is to stop.
     stop_at: Option<Instant>,
+}
+
+/// Who waits for the outcome of an order.
+type Waiter = oneshot::Sender<Result<(), OrderFailed>>;
+
+/// What a driver is made of.
+pub(crate) struct Parts {
+    pub(crate) consensus: Consensus,
+    pub(crate) disk: Disk,
+    pub(crate) fetcher: Fetcher,
+    pub(crate) inlets: Inlets,
+    pub(crate) rounds: ReadRounds,
+    pub(crate) rng: Rng,
 }
 
 /// How one turn of the driver ends.
@@ -53,16 +86,28 @@ enum Turn {
 }
 
 impl Driver {
-    pub(crate) fn new(
-        shared: Arc<Shared>,
-        peers: Arc<dyn Peers>,
-        consensus: Consensus,
-        disk: Disk,
-        inlets: Inlets,
-        rounds: ReadRounds,
-    ) -> Self {
-        let standing = Standing::default();
-        Self { shared, peers, consensus, disk, inlets, proposals: Proposals::default(), rounds, standing, ticks: 0, stop_at: None }
+    pub(crate) fn new(shared: Arc<Shared>, peers: Arc<dyn Peers>, parts: Parts) -> Self {
+        let Parts { consensus, disk, fetcher, inlets, rounds, rng } = parts;
+        Self {
+            shared,
+            peers,
+            consensus,
+            disk,
+            fetcher,
+            inlets,
+            rng,
+            proposals: Proposals::default(),
+            rounds,
+            changing: None,
+            made: Vec::new(),
+            removed_at: None,
+            transferring: None,
+            standing: Standing::default(),
+            ticks: 0,
+            led_at: 0,
+            inquiry: None,
+            stop_at: None,
+        }
     }
 
     /// Drives the replica until it is told to stop, or cannot go on.
@@ -70,7 +115,14 @@ impl Driver {
         let outcome = self.turns().await;
         self.proposals.abandon();
         let closed = match outcome {
-            Ok(()) => self.disk.close().await.map_err(write_failed),
+            Ok(()) => {
+                let last_words = self.consensus.last_words(None);
+                self.disk.close(Some(last_words)).await.map_err(write_failed)
+            }
+            Err(stopped @ (Stopped::Removed | Stopped::Lost(_))) => {
+                let resignation = self.resignation(&stopped);
+                self.disk.close(Some(resignation)).await.map_err(write_failed).and(Err(stopped))
+            }
             Err(stopped) => Err(stopped),
         };
         let reason = closed.err().unwrap_or(Stopped::Asked);
@@ -82,6 +134,16 @@ impl Driver {
         self.shared.stop(reason);
     }
 
+    /// Gives up the number for ever. What is in the journal is worth keeping, under another one; but where not all is there that was promised, the
+    /// journal is another one from now on, so that nobody takes it for the one that had the number.
+    fn resignation(&self, reason: &Stopped) -> Batch {
+        let seat = Seat { number: 0, ..self.shared.seat() };
+        self.consensus.last_words(Some(match reason {
+            Stopped::Lost(_) => Seat { incarnation: new_incarnation(&self.rng), ..seat },
+            _ => seat,
+        }))
+    }
+
     async fn turns(&mut self) -> Result<(), Stopped> {
         let mut ticker = tokio::time::interval(self.shared.timing.tick);
         // After a stall the missed ticks are not made up for: they would look like silence of a leader who was heard.
@@ -91,20 +153,33 @@ impl Driver {
         let mut reads = Vec::new();
         loop {
             self.work().await?;
+            self.note_members();
             if self.stop_at.is_some_and(|latest| self.may_stop(latest)) {
                 return Ok(());
+            }
+            if self.removed_at.is_some_and(|at| self.ticks - at >= FAREWELL_TICKS) {
+                return Err(Stopped::Removed);
             }
             tokio::select! {
                 // The clock first: it is ready once a tick, and a heartbeat that waits behind load would cost an election. Then what frees
                 // waiters (the disk), what peers say, and last what makes new work, so that overload slows its cause and nothing else.
                 biased;
                 _ = ticker.tick() => self.handle_tick(),
-                done = self.disk.written() => self.consensus.handle_persisted(done?),
+                done = self.disk.written() => {
+                    self.consensus.handle_persisted(done?);
+                    self.answer_made();
+                }
+                fetched = self.fetcher.fetched() => self.consensus.handle_fetched(fetched?),
                 Some(latest) = self.inlets.stop.recv() => self.handle_stop(latest),
                 count = self.inlets.messages.recv_many(&mut messages, AT_ONCE) => {
                     let turn = self.handle_messages(messages.drain(..), count)?;
                     if let Turn::Stop = turn { return Ok(()) }
                 }
+                removed = inquired(&mut self.inquiry) => {
+                    self.inquiry = None;
+                    if removed { return Err(Stopped::Removed) }
+                }
+                Some(order) = self.inlets.orders.recv() => self.handle_order(order),
                 count = self.inlets.asks.recv_many(&mut asks, AT_ONCE) => {
                     if count == 0 { return Ok(()) }
                     self.handle_asks(asks.drain(..));
@@ -120,6 +195,16 @@ impl Driver {
     fn handle_tick(&mut self) {
         self.consensus.handle_tick();
         self.ticks += 1;
+        self.finish_transfer();
+        if self.consensus.standing().leader.is_some() {
+            self.led_at = self.ticks;
+        } else if self.inquiry.is_none() && self.ticks - self.led_at >= LEADERLESS_TICKS {
+            self.led_at = self.ticks;
+            self.inquiry = Some(Box::pin(was_removed(self.shared.clone(), self.peers.clone())));
+        }
+        if self.ticks.is_multiple_of(REPAIR_TICKS) {
+            self.repair();
+        }
         if self.ticks.is_multiple_of(REPEAT_READS_TICKS)
             && !bugs::has(Bug::ReadNotRepeated)
             && let Some(context) = self.rounds.repeat()
@@ -173,6 +258,59 @@ impl Driver {
         reads.for_each(|reader| self.rounds.add(reader));
     }
 
+    fn handle_order(&mut self, order: OrderAsk) {
+        self.note_standing();
+        let OrderAsk { wish, reply } = order;
+        let outcome = match self.consensus.plan(&wish) {
+            Err(refused) => Err(refused),
+            Ok(Plan::Nothing) => Ok(()),
+            Ok(Plan::StepAside) => {
+                if let Some(successor) = self.consensus.hand_over() {
+                    tracing::info!(successor, "letting somebody else lead, to leave");
+                }
+                Err(ChangeRefused::NotLeader)
+            }
+            Ok(Plan::Transfer(to)) => {
+                tracing::info!(to, "handing over the leadership, as asked");
+                self.consensus.transfer(to);
+                self.transferring = Some((self.shared.identity_of(to), reply));
+                return;
+            }
+            Ok(Plan::Change(change)) => match self.consensus.propose_change(&change) {
+                Ok(index) => {
+                    tracing::info!(cabinet = %self.shared.cabinet_name, index, ?change, "changing the membership");
+                    self.changing = Some((index, reply));
+                    return;
+                }
+                Err(refused) => Err(refused),
+            },
+        };
+        // Whoever gave up waiting is not there any more.
+        reply.send(outcome.map_err(OrderFailed::from)).ok();
+    }
+
+    /// A transfer ends when somebody else leads, or when consensus has given it up.
+    fn finish_transfer(&mut self) {
+        if self.consensus.is_transferring() {
+            return;
+        }
+        let Some((to, reply)) = self.transferring.take() else { return };
+        let outcome = match self.consensus.standing().role {
+            Role::Leader => Err(OrderFailed::NotTaken { node: to.map_or_else(String::new, |to| to.name().to_owned()) }),
+            Role::Follower | Role::Candidate => Ok(()),
+        };
+        reply.send(outcome).ok();
+    }
+
+    /// Gives a replica that lost its journal, and has caught up under another number, the vote of its old one.
+    fn repair(&mut self) {
+        let Some(change) = self.consensus.plan_repair() else { return };
+        match self.consensus.propose_change(&change) {
+            Ok(index) => tracing::info!(cabinet = %self.shared.cabinet_name, index, ?change, "ending a repair"),
+            Err(refused) => tracing::debug!(%refused, "a repair cannot be ended yet"),
+        }
+    }
+
     /// A leader hands over before it stops, so that nobody waits for an election.
     fn handle_stop(&mut self, latest: Instant) {
         self.stop_at = Some(latest);
@@ -182,7 +320,7 @@ impl Driver {
     }
 
     fn may_stop(&self, latest: Instant) -> bool {
-        let led = self.consensus.standing().role == Role::Leader && self.shared.voters.len() > 1;
+        let led = self.consensus.standing().role == Role::Leader && self.consensus.membership().voters().len() > 1;
         (!led && self.disk.is_idle()) || Instant::now() >= latest
     }
 
@@ -194,6 +332,7 @@ impl Driver {
             }
             let Some(output) = self.consensus.poll().map_err(|error| Stopped::Read(Arc::new(error)))? else { break };
             self.send(output.messages);
+            self.fetcher.queue(output.fetches);
             if let Some(write) = output.write {
                 self.disk.queue(write);
             }
@@ -209,6 +348,9 @@ impl Driver {
             }
         }
         self.disk.start();
+        for (sync, _) in &mut self.made {
+            sync.get_or_insert(self.disk.last_wanted());
+        }
         self.shared.note_committed(self.consensus.committed_index());
         Ok(())
     }
@@ -216,13 +358,25 @@ impl Driver {
     fn send(&mut self, messages: Vec<Message>) {
         for message in messages {
             let to = message.to;
+            let Some(identity) = self.shared.identity_of(to) else { continue };
             for part in replication::split(message, APPEND_BYTES_MAX) {
                 let kind = part.get_msg_type();
                 let Some(bytes) = replication::encode(&self.shared.cabinet_name, &part) else { continue };
-                if !self.peers.send(to, bytes, priority(kind)) && kind == MessageType::MsgAppend {
+                let priority = self.priority(to, kind);
+                if !self.peers.send(&identity, bytes, priority) && kind == MessageType::MsgAppend {
                     self.consensus.handle_unreachable(to);
                 }
             }
+        }
+    }
+
+    /// Votes and heartbeats overtake appends, so that load cannot cost an election; what a follower far behind is sent travels by itself, behind
+    /// everything else, so that its catching up costs nobody a thing.
+    fn priority(&mut self, to: u64, kind: MessageType) -> Priority {
+        match kind {
+            MessageType::MsgAppend if self.consensus.is_catching_up(to) => Priority::Bulk,
+            MessageType::MsgAppend | MessageType::MsgAppendResponse => Priority::Interactive,
+            _ => Priority::Control,
         }
     }
 
@@ -235,9 +389,20 @@ impl Driver {
         if standing.role != self.standing.role || standing.term != self.standing.term {
             tracing::info!(cabinet = %self.shared.cabinet_name, role = ?standing.role, term = standing.term, "role changed");
             self.proposals.abandon();
+            if let Some((_, reply)) = self.changing.take() {
+                reply.send(Err(OrderFailed::LeadershipLost)).ok();
+            }
         }
         self.standing = standing;
         self.shared.note_standing(standing);
+        self.finish_transfer();
+    }
+
+    /// Tells the services what the leader knows of its followers.
+    fn note_members(&self) {
+        let numbers = self.consensus.membership().members().map(|(number, _)| number);
+        let followed = numbers.filter_map(|number| Some((number, self.consensus.followed(number)?))).collect();
+        self.shared.note_followed(followed, self.consensus.leads(), self.consensus.is_changing());
     }
 
     /// Applies committed entries to the cabinet, tells the subscriptions, and answers whoever proposed them.
@@ -249,6 +414,9 @@ impl Driver {
         let mut last = 0;
         for entry in entries {
             last = entry.index;
+            if entry.kind != EntryKind::Normal {
+                self.change(&entry)?;
+            }
             if entry.kind != EntryKind::Normal || entry.payload.is_empty() {
                 self.shared.skip(entry.index);
                 continue;
@@ -267,7 +435,43 @@ impl Driver {
         for (subject, verdict) in &verdicts {
             self.proposals.decide(*subject, verdict);
         }
+        let (number, membership) = (self.shared.seat().number, self.consensus.membership());
+        if membership.member(number).is_none() && number < membership.next_number() {
+            // It goes a little later: until the others have it on disk, its vote may be needed.
+            self.removed_at.get_or_insert(self.ticks);
+        }
         Ok(())
+    }
+
+    /// Lets an entry that changes the membership take effect.
+    fn change(&mut self, entry: &Entry) -> Result<(), Stopped> {
+        let index = entry.index;
+        self.consensus.apply_change(entry).map_err(|error| Stopped::Change { index, error: Arc::new(error) })?;
+        let membership = self.consensus.membership();
+        let voters = membership.voters();
+        tracing::info!(cabinet = %self.shared.cabinet_name, index, ?voters, joint = membership.is_joint(), "the membership has changed");
+        self.shared.with_table(|table| table.change(membership.clone()));
+        // A joint change is made when it is over.
+        let made = !membership.is_joint();
+        if let Some((_, reply)) = self.changing.take_if(|(proposed, _)| made && *proposed <= index) {
+            self.made.push((None, reply));
+        }
+        Ok(())
+    }
+
+    /// Tells those whose change is on the disk.
+    fn answer_made(&mut self) {
+        let done = self.disk.finished;
+        for (_, reply) in self.made.extract_if(.., |(sync, _)| sync.is_some_and(|sync| sync <= done)) {
+            reply.send(Ok(())).ok();
+        }
+    }
+}
+
+async fn inquired(inquiry: &mut Option<BoxFuture<'static, bool>>) -> bool {
+    match inquiry {
+        Some(inquiry) => inquiry.await,
+        None => std::future::pending().await,
     }
 }
 
@@ -277,6 +481,9 @@ pub(crate) struct Disk {
     /// Taken while a job runs.
     writer: Option<JournalWriter>,
     queued: Vec<Write>,
+    /// Jobs begun, and those of them that are done.
+    started: u64,
+    finished: u64,
     job: Option<BoxFuture<'static, Result<Done, WorkerGone>>>,
 }
 
@@ -288,7 +495,12 @@ struct Done {
 
 impl Disk {
     pub(crate) fn new(worker: Worker, writer: JournalWriter) -> Self {
-        Self { worker, writer: Some(writer), queued: Vec::new(), job: None }
+        Self { worker, writer: Some(writer), queued: Vec::new(), started: 0, finished: 0, job: None }
+    }
+
+    /// The number of the job after which everything given so far is durable.
+    fn last_wanted(&self) -> u64 {
+        self.started + u64::from(!self.queued.is_empty())
     }
 
     fn queue(&mut self, write: Write) {
@@ -307,6 +519,7 @@ impl Disk {
         let Some(mut writer) = self.writer.take() else { return };
         let writes = std::mem::take(&mut self.queued);
         let worker = self.worker.clone();
+        self.started += 1;
         self.job = Some(Box::pin(async move {
             worker
                 .run(move || {
@@ -322,12 +535,26 @@ impl Disk {
         let Some(job) = &mut self.job else { return std::future::pending().await };
         let done = job.await.map_err(|_| Stopped::WorkerGone)?;
         self.job = None;
+        self.finished += 1;
         self.writer = Some(done.writer);
         done.result.map_err(write_failed)
     }
 
-    /// Marks the orderly end of the journal.
-    async fn close(mut self) -> Result<(), WriteError> {
+    /// Writes who this replica is, from a task that waits for it.
+    pub(crate) async fn write(&mut self, batch: Batch) -> Result<(), Stopped> {
+        let Some(mut writer) = self.writer.take() else { return Err(Stopped::WorkerGone) };
+        let worker = self.worker.clone();
+        let written = worker.run(move || {
+            let result = writer.append(batch).and_then(|()| writer.sync());
+            (writer, result)
+        });
+        let (writer, result) = written.await.map_err(|_| Stopped::WorkerGone)?;
+        self.writer = Some(writer);
+        result.map(drop).map_err(write_failed)
+    }
+
+    /// Marks the orderly end of the journal, after `last`.
+    pub(crate) async fn close(mut self, last: Option<Batch>) -> Result<(), WriteError> {
         if let Some(job) = self.job.take()
             && let Ok(done) = job.await
         {
@@ -342,6 +569,7 @@ impl Disk {
                 if !writes.is_empty() {
                     write_all(&mut writer, writes)?;
                 }
+                last.map_or(Ok(()), |last| writer.append(last))?;
                 writer.close()
             })
             .await;
@@ -366,19 +594,23 @@ fn write_all(writer: &mut JournalWriter, writes: Vec<Write>) -> Result<u64, Writ
     Ok(last)
 }
 
-/// Votes and heartbeats overtake appends, so that load cannot cost an election.
-fn priority(kind: MessageType) -> Priority {
-    match kind {
-        MessageType::MsgAppend | MessageType::MsgAppendResponse => Priority::Interactive,
-        _ => Priority::Control,
-    }
-}
-
 /// Inputs taken from one queue in one turn: what a single round trip through consensus and disk then carries.
 const AT_ONCE: usize = 256;
 
 /// Ticks after which an unanswered linearizable read is asked again.
 const REPEAT_READS_TICKS: u64 = 4;
+
+/// Ticks without a leader until a replica asks whether it was removed: several elections.
+const LEADERLESS_TICKS: u64 = 100;
+
+/// Ticks that a replica which was removed goes on: syncs and round trips of the others.
+const FAREWELL_TICKS: u64 = 40;
+
+/// Ticks between two looks for a repair that can be ended.
+const REPAIR_TICKS: u64 = 10;
+
+/// The queue of orders: administrators and repairs are few.
+pub(crate) const ORDERS_QUEUED_MAX: usize = 16;
 
 /// The queue of consensus messages: a few round trips of the appends that two followers may have under way.
 pub(crate) const MESSAGES_QUEUED_MAX: usize = 1_024;
@@ -390,14 +622,14 @@ pub(crate) const ASKS_QUEUED_MAX: usize = 256;
 pub(crate) const READS_QUEUED_MAX: usize = 1_024;
 
 /// A consensus message of a peer, in bytes; `None` when it is not one.
-pub(crate) fn message(shared: &Shared, from: u64, body: Bytes) -> Option<Message> {
+pub(crate) fn message(shared: &Shared, from: &Identity, body: Bytes) -> Option<Message> {
     let message = match replication::decode(&shared.cabinet_name, body) {
         Ok(message) => message,
         Err(error) => {
-            tracing::debug!(from, %error, "dropping a consensus message");
+            tracing::debug!(from = from.name(), %error, "dropping a consensus message");
             return None;
         }
     };
-    // The certificate decides who speaks; a message that claims to be another voter's is a lie.
-    (message.from == from).then_some(message)
+    // The certificate decides who speaks; a message that claims to be another member's is a lie.
+    shared.admits(message.from, from).then_some(message)
 }

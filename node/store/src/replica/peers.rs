@@ -1,6 +1,6 @@
-//! The way to the other voters.
+//! The way to the other replicas.
 
-use std::collections::BTreeMap;
+use std::time::Duration;
 
 use bytes::Bytes;
 use caps_model::messages::cabinet;
@@ -10,44 +10,49 @@ use tokio::time::Instant;
 
 use crate::service::raft;
 
-/// The way to the other voters: the overlay, or a test's own.
+/// The way to the other replicas: the overlay, or a test's own.
 pub(crate) trait Peers: Send + Sync + 'static {
     /// Sends a consensus message one way, without waiting. `false`: it was certainly lost.
-    fn send(&self, voter: u64, message: Bytes, priority: Priority) -> bool;
+    ///
+    /// Each priority has a stream of its own to each peer, so that what is sent in bulk delays nothing else, and a lost packet of it neither.
+    fn send(&self, to: &Identity, message: Bytes, priority: Priority) -> bool;
 
-    /// Calls a method of another voter's cabinet service.
-    fn call(&self, voter: u64, method: u16, body: Bytes, deadline: Instant) -> BoxFuture<'static, Result<Bytes, CallError>>;
+    /// Calls a method of another replica's cabinet service.
+    fn call(&self, to: &Identity, method: u16, body: Bytes, deadline: Instant) -> BoxFuture<'static, Result<Bytes, CallError>>;
+
+    /// The round-trip times to everybody this node is connected with.
+    fn round_trips(&self) -> Vec<(Identity, Duration)>;
 }
 
-/// The other voters over the overlay.
+/// The other replicas over the overlay.
 pub(crate) struct OverlayPeers {
     overlay: Overlay,
-    voters: BTreeMap<u64, Identity>,
 }
 
 impl OverlayPeers {
-    pub(crate) fn new(overlay: Overlay, voters: BTreeMap<u64, Identity>) -> Self {
-        Self { overlay, voters }
+    pub(crate) fn new(overlay: Overlay) -> Self {
+        Self { overlay }
     }
 }
 
 impl Peers for OverlayPeers {
-    fn send(&self, voter: u64, message: Bytes, priority: Priority) -> bool {
-        let Some(identity) = self.voters.get(&voter) else { return false };
+    fn send(&self, to: &Identity, message: Bytes, priority: Priority) -> bool {
         let method = MethodId { service: raft::SERVICE, method: raft::MESSAGE };
         // Consensus repeats what is lost, so that a full queue or an absent peer needs no more than being said.
-        self.overlay.notify(identity, method, message, priority).is_ok()
+        self.overlay.notify(to, method, message, priority).is_ok()
     }
 
-    fn call(&self, voter: u64, method: u16, body: Bytes, deadline: Instant) -> BoxFuture<'static, Result<Bytes, CallError>> {
-        let overlay = self.overlay.clone();
-        let identity = self.voters.get(&voter).cloned();
+    fn call(&self, to: &Identity, method: u16, body: Bytes, deadline: Instant) -> BoxFuture<'static, Result<Bytes, CallError>> {
+        let (overlay, to) = (self.overlay.clone(), to.clone());
         Box::pin(async move {
-            let Some(identity) = identity else { return Err(CallError::Unknown { peer: format!("voter {voter}") }) };
             let method = MethodId { service: cabinet::SERVICE, method };
             let within = deadline.saturating_duration_since(Instant::now());
             let options = CallOptions { deadline: within, ..CallOptions::default() };
-            overlay.call(To::Node(&identity), method, body, options).await.map(|reply| reply.body)
+            overlay.call(To::Node(&to), method, body, options).await.map(|reply| reply.body)
         })
+    }
+
+    fn round_trips(&self) -> Vec<(Identity, Duration)> {
+        self.overlay.peers().into_iter().map(|peer| (peer.identity, peer.rtt)).collect()
     }
 }

@@ -7,7 +7,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use caps_model::messages::cabinet::{ReplicaRole, ReplicaStatus};
+use caps_model::messages::cabinet::{MemberStatus, Members, ReplicaRole, ReplicaStatus, RoundTrip};
 use caps_model::{DecodeError, Name, Position};
 use caps_overlay::{Failure, Identity, watch};
 use raft::eraftpb::Message;
@@ -15,11 +15,13 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::arrivals::{Arrivals, TooMany};
+use super::orders::OrderAsk;
 use super::peers::Peers;
+use super::table::Table;
 use super::waiting::Ask;
 use crate::cabinet::{self, Applied, Cabinet, Proposal};
-use crate::journal::{JournalReader, ReadError, WriteError};
-use crate::replication::{LostEntries, Role, Standing, Timing};
+use crate::journal::{Founder, JournalReader, ReadError, Seat, WriteError};
+use crate::replication::{ChangeError, Followed, LostEntries, Membership, Role, Standing, Timing};
 use crate::service::failure;
 use crate::state::{State, StateError};
 use crate::watchers::{WatcherId, Watchers};
@@ -30,16 +32,25 @@ pub(crate) type AnyCabinet = Cabinet<Box<dyn State>>;
 /// What the parts of one replica share.
 pub(crate) struct Shared {
     pub(crate) cabinet_name: Name,
-    pub(crate) id: u64,
-    pub(crate) voters: BTreeMap<u64, Identity>,
+    pub(crate) identity: Identity,
+    /// Every other node that may keep a replica.
+    pub(crate) others: Vec<Identity>,
     pub(crate) timing: Timing,
     /// Into the driver.
     pub(crate) messages: mpsc::Sender<Message>,
     pub(crate) asks: mpsc::Sender<Ask>,
+    pub(crate) orders: mpsc::Sender<OrderAsk>,
     pub(crate) reads: mpsc::Sender<oneshot::Sender<u64>>,
     pub(crate) stop: mpsc::Sender<Instant>,
     /// The way to the other voters, while the driver runs. The overlay holds the services, which hold this: whoever sets it takes it away.
     peers: Mutex<Option<Arc<dyn Peers>>>,
+    seat: Mutex<Seat>,
+    table: Mutex<Table>,
+    followed: Mutex<BTreeMap<u64, Followed>>,
+    leads: AtomicBool,
+    changing: AtomicBool,
+    /// Whether the driver is at work: a replica without a number has none.
+    serving: AtomicBool,
     cabinet: Mutex<AnyCabinet>,
     journal: JournalReader,
     watchers: Mutex<Watched>,
@@ -76,9 +87,24 @@ pub enum Stopped {
         #[source]
         error: Arc<DecodeError>,
     },
-    /// The journal lacks what this replica had acknowledged.
+    /// The journal lacks what this replica had acknowledged. Start the node again: it is repaired from its peers, under another number.
     #[error(transparent)]
     Lost(#[from] LostEntries),
+    /// The membership cannot be followed any further.
+    #[error("entry {index} does not change the membership: {error}")]
+    Change {
+        /// The entry's index.
+        index: u64,
+        /// What is wrong with it.
+        #[source]
+        error: Arc<ChangeError>,
+    },
+    /// Consensus could not be begun on what the journal holds.
+    #[error("consensus cannot be begun: {0}")]
+    Core(String),
+    /// This replica was removed from the cabinet. Started again, it waits until it is added again.
+    #[error("this replica was removed from the cabinet")]
+    Removed,
     /// The worker thread of the journal is gone.
     #[error("the journal's worker thread is gone")]
     WorkerGone,
@@ -93,11 +119,14 @@ struct Watched {
 /// What [`Shared::new`] takes, named.
 pub(crate) struct Parts {
     pub(crate) cabinet_name: Name,
-    pub(crate) id: u64,
-    pub(crate) voters: BTreeMap<u64, Identity>,
+    pub(crate) identity: Identity,
+    pub(crate) others: Vec<Identity>,
+    pub(crate) seat: Seat,
+    pub(crate) membership: Membership,
     pub(crate) timing: Timing,
     pub(crate) messages: mpsc::Sender<Message>,
     pub(crate) asks: mpsc::Sender<Ask>,
+    pub(crate) orders: mpsc::Sender<OrderAsk>,
     pub(crate) reads: mpsc::Sender<oneshot::Sender<u64>>,
     pub(crate) stop: mpsc::Sender<Instant>,
     pub(crate) cabinet: AnyCabinet,
@@ -110,14 +139,21 @@ impl Shared {
         let mark = parts.cabinet.mark();
         Self {
             cabinet_name: parts.cabinet_name,
-            id: parts.id,
-            voters: parts.voters,
+            identity: parts.identity,
+            others: parts.others,
             timing: parts.timing,
             messages: parts.messages,
             asks: parts.asks,
+            orders: parts.orders,
             reads: parts.reads,
             stop: parts.stop,
             peers: Mutex::new(None),
+            seat: Mutex::new(parts.seat),
+            table: Mutex::new(Table::new(parts.membership)),
+            followed: Mutex::default(),
+            leads: AtomicBool::new(false),
+            changing: AtomicBool::new(false),
+            serving: AtomicBool::new(false),
             cabinet: Mutex::new(parts.cabinet),
             journal: parts.journal,
             watchers: Mutex::new(Watched { watchers: parts.watchers, wake: BTreeMap::new() }),
@@ -159,6 +195,62 @@ impl Shared {
 
     pub(crate) fn set_peers(&self, peers: Option<Arc<dyn Peers>>) {
         *unpoisoned(&self.peers) = peers;
+    }
+
+    /// Who this replica is.
+    pub(crate) fn seat(&self) -> Seat {
+        unpoisoned(&self.seat).clone()
+    }
+
+    pub(crate) fn take_seat(&self, seat: Seat) {
+        *unpoisoned(&self.seat) = seat;
+    }
+
+    /// With whom the group began.
+    pub(crate) fn founders(&self) -> Vec<Founder> {
+        unpoisoned(&self.seat).founders.clone()
+    }
+
+    /// Does something with the table of members.
+    pub(crate) fn with_table<T>(&self, act: impl FnOnce(&mut Table) -> T) -> T {
+        act(&mut unpoisoned(&self.table))
+    }
+
+    /// The node behind a number.
+    pub(crate) fn identity_of(&self, number: u64) -> Option<Identity> {
+        self.with_table(|table| table.identity(number).cloned())
+    }
+
+    /// Whether a node may speak under a number.
+    pub(crate) fn admits(&self, number: u64, node: &Identity) -> bool {
+        self.with_table(|table| table.admits(number, node))
+    }
+
+    /// What the leader knows of the members; on others nothing.
+    pub(crate) fn note_followed(&self, followed: BTreeMap<u64, Followed>, leads: bool, changing: bool) {
+        *unpoisoned(&self.followed) = followed;
+        self.leads.store(leads, Ordering::Relaxed);
+        self.changing.store(changing, Ordering::Relaxed);
+    }
+
+    /// Whether this replica leads, and has applied what was decided before it did.
+    pub(crate) fn leads(&self) -> bool {
+        self.leads.load(Ordering::Relaxed)
+    }
+
+    /// The driver begins its work.
+    pub(crate) fn begin(&self) {
+        self.serving.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether this replica takes part: it has a number, and has not stopped.
+    pub(crate) fn takes_part(&self) -> bool {
+        self.serving.load(Ordering::Relaxed) && self.peers().is_some()
+    }
+
+    /// Whether it takes calls: it takes part, and is not about to stop.
+    pub(crate) fn is_serving(&self) -> bool {
+        self.takes_part() && !self.is_draining()
     }
 
     /// How this replica stands, to be read and to be waited on.
@@ -268,20 +360,17 @@ impl Shared {
     /// How this replica is.
     pub(crate) fn status(&self) -> ReplicaStatus {
         let standing = *self.standing.borrow();
-        let name = |voter: u64| self.voters.get(&voter).map(|identity| identity.name().to_owned());
+        let leader = standing.leader.and_then(|leader| self.identity_of(leader)).map(|identity| identity.name().to_owned());
+        let role = self.role(standing);
         let subscriptions = unpoisoned(&self.watchers).watchers.len();
         let cabinet = self.cabinet();
         let mark = cabinet.mark();
         ReplicaStatus {
             cabinet: self.cabinet_name.to_string(),
-            node: name(self.id).unwrap_or_default(),
-            role: match standing.role {
-                Role::Leader => ReplicaRole::Leader,
-                Role::Follower => ReplicaRole::Follower,
-                Role::Candidate => ReplicaRole::Candidate,
-            },
+            node: self.identity.name().to_owned(),
+            role,
             term: standing.term,
-            leader: standing.leader.and_then(name),
+            leader,
             position: mark.position,
             chain_head: mark.chain_head,
             committed_index: self.committed_index.load(Ordering::Relaxed),
@@ -292,11 +381,56 @@ impl Shared {
             state: cabinet.state().name().to_owned(),
         }
     }
+
+    fn role(&self, standing: Standing) -> ReplicaRole {
+        let number = unpoisoned(&self.seat).number;
+        match standing.role {
+            _ if number == 0 => ReplicaRole::Outside,
+            Role::Leader => ReplicaRole::Leader,
+            Role::Candidate => ReplicaRole::Candidate,
+            Role::Follower if self.with_table(|table| table.membership().votes(number)) => ReplicaRole::Follower,
+            Role::Follower => ReplicaRole::Learner,
+        }
+    }
+
+    /// Who keeps the cabinet, as this replica knows it.
+    pub(crate) fn members(&self) -> Members {
+        let standing = *self.standing.borrow();
+        let followed = unpoisoned(&self.followed).clone();
+        let seat = self.seat();
+        let uri = |identity: &Identity| identity.uri().to_owned();
+        let members = self.with_table(|table| {
+            let membership = table.membership();
+            let status = |(number, member): (u64, &crate::replication::Member)| MemberStatus {
+                node: uri(&member.identity),
+                number,
+                votes: membership.votes(number),
+                matched: followed.get(&number).map(|followed| followed.matched),
+                active: followed.get(&number).map(|followed| followed.active),
+            };
+            membership.members().map(status).collect()
+        });
+        let round_trips = self.peers().map(|peers| peers.round_trips()).unwrap_or_default();
+        let micros = |time: std::time::Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        Members {
+            cabinet: self.cabinet_name.to_string(),
+            node: uri(&self.identity),
+            number: seat.number,
+            incarnation: seat.incarnation,
+            term: standing.term,
+            leader: standing.leader.and_then(|leader| self.identity_of(leader)).map(|identity| uri(&identity)),
+            position: self.cabinet().mark().position,
+            last_index: self.journal.last_index(),
+            changing: self.changing.load(Ordering::Relaxed),
+            members,
+            round_trips: round_trips.into_iter().map(|(node, time)| RoundTrip { node: uri(&node), micros: micros(time) }).collect(),
+        }
+    }
 }
 
 impl fmt::Debug for Shared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Shared").field("cabinet", &self.cabinet_name).field("id", &self.id).finish_non_exhaustive()
+        f.debug_struct("Shared").field("cabinet", &self.cabinet_name).field("node", &self.identity.name()).finish_non_exhaustive()
     }
 }
 

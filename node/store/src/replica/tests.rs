@@ -1,18 +1,19 @@
 //! Three whole replicas in one process, in paused time: everything but the overlay. `loopback` has that, too.
 
 mod loopback;
+mod members;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use caps_model::messages::cabinet::{COMMIT, Committed};
+use caps_model::messages::cabinet::{COMMIT, Committed, JOIN, MEMBERS, ORDER};
 use caps_model::messages::{AskOutcome, From, ObjectChange, Outcome, Subscribe, Update};
 use caps_model::{Author, Change, Commit, CommitId, Name, ObjectId, Position, Query, codec};
 use caps_overlay::{CallError, Identity, Layer, Priority, Rng, Tasks, Worker, Workers};
 use futures_util::future::BoxFuture;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::peers::Peers;
 use super::subscription::{self, Sink};
@@ -198,11 +199,13 @@ async fn many_at_once_all_get_their_answer() {
     assert!(group.disks[&1].syncs() < 300, "{}", group.disks[&1].syncs());
 }
 
-/// Three replicas, their disks and the network between them.
+/// Three replicas and two nodes more, their disks and the network between them.
 struct Group {
     net: Arc<Net>,
     disks: BTreeMap<u64, MemoryStorage>,
     tasks: BTreeMap<u64, Tasks>,
+    /// Who is a learner from the beginning.
+    learners: Vec<u64>,
     rng: Rng,
 }
 
@@ -230,9 +233,13 @@ struct Reader {
 struct Collect(Arc<Mutex<Vec<Update>>>);
 
 impl Group {
+    fn without_replicas() -> Self {
+        let disks = NODES.map(|voter| (voter, MemoryStorage::new())).into();
+        Self { net: Arc::default(), disks, tasks: BTreeMap::new(), learners: Vec::new(), rng: Rng::seeded(1) }
+    }
+
     async fn start() -> Self {
-        let disks = VOTERS.map(|voter| (voter, MemoryStorage::new())).into();
-        let mut group = Self { net: Arc::default(), disks, tasks: BTreeMap::new(), rng: Rng::seeded(1) };
+        let mut group = Self::without_replicas();
         VOTERS.into_iter().for_each(|voter| group.open(voter));
         group.leader().await;
         group
@@ -242,8 +249,9 @@ impl Group {
         let tasks = Tasks::default();
         let settings = Settings {
             cabinet: Name::fixed("main"),
-            id: voter,
-            voters: Settings::numbered(VOTERS.map(identity)),
+            identity: identity(voter),
+            founders: Settings::founders(VOTERS.map(identity), self.learners.iter().copied().map(identity)),
+            peers: NODES.map(identity).into(),
             state: StateKind::Memory,
             timing: Timing::default(),
         };
@@ -326,28 +334,37 @@ impl Net {
 }
 
 impl Peers for NetPeers {
-    fn send(&self, voter: u64, message: Bytes, _: Priority) -> bool {
-        let (net, me) = (self.net.clone(), self.me);
+    fn send(&self, to: &Identity, message: Bytes, _: Priority) -> bool {
+        let (net, me, voter) = (self.net.clone(), self.me, number(to));
         if net.is_silent(me) {
             return true;
         }
         self.tasks.spawn(async move {
             sleep(Duration::from_millis(1)).await;
-            let Some(shared) = net.shared(voter) else { return };
-            if let Some(message) = super::message(&shared, me, message) {
+            let Some(shared) = net.shared(voter).filter(|shared| shared.takes_part()) else { return };
+            if let Some(message) = super::message(&shared, &identity(me), message) {
                 shared.messages.try_send(message).ok();
             }
         });
         true
     }
 
-    fn call(&self, voter: u64, method: u16, body: Bytes, deadline: Instant) -> BoxFuture<'static, Result<Bytes, CallError>> {
-        let net = self.net.clone();
+    fn call(&self, to: &Identity, method: u16, body: Bytes, deadline: Instant) -> BoxFuture<'static, Result<Bytes, CallError>> {
+        let (net, me, voter) = (self.net.clone(), self.me, number(to));
         Box::pin(async move {
             sleep(Duration::from_millis(1)).await;
             // A dead node says nothing.
-            let Some(shared) = net.shared(voter) else { return std::future::pending().await };
+            let Some(shared) = net.shared(voter) else {
+                sleep_until(deadline).await;
+                return Err(CallError::DeadlineExceeded);
+            };
+            if method != MEMBERS && !shared.is_serving() {
+                return Err(CallError::Failed(failure::stopped()));
+            }
             let answer = match method {
+                MEMBERS => Ok(codec::encode(&shared.members()).unwrap()),
+                JOIN => admit(&shared, &codec::decode(&body).unwrap(), identity(me)).await.map(|a| codec::encode(&a).unwrap()),
+                ORDER => order(&shared, codec::decode(&body).unwrap(), Origin::Replica, deadline).await.map(|a| codec::encode(&a).unwrap()),
                 COMMIT => {
                     commit(&shared, codec::decode(&body).unwrap(), Origin::Replica, deadline).await.map(|a| codec::encode(&a).unwrap())
                 }
@@ -356,6 +373,10 @@ impl Peers for NetPeers {
             sleep(Duration::from_millis(1)).await;
             answer.map(Bytes::from).map_err(CallError::Failed)
         })
+    }
+
+    fn round_trips(&self) -> Vec<(Identity, Duration)> {
+        Vec::new()
     }
 }
 
@@ -379,6 +400,10 @@ impl Sink for Collect {
     }
 }
 
+fn number(node: &Identity) -> u64 {
+    node.name().strip_prefix("store-").unwrap().parse().unwrap()
+}
+
 fn identity(voter: u64) -> Identity {
     Identity::node("test.example", "here", Layer::Cabinet, &format!("store-{voter}")).unwrap()
 }
@@ -395,9 +420,13 @@ fn commit_of(id: u128) -> Commit {
         module: Name::fixed("test"),
         module_version: 1,
         method: Name::fixed("test"),
+        reason: None,
     };
-    let change = Change::Create { object: ObjectId(id), entity: Name::fixed("thing"), attributes: BTreeMap::new() };
+    let change = Change::Create { object: ObjectId(id), entity: Name::fixed("thing"), ancestors: Vec::new(), attributes: BTreeMap::new() };
     Commit { id: CommitId(id), author, time: 0, reads: Vec::new(), changes: vec![change], effects: Vec::new(), result: BTreeMap::new() }
 }
 
 const VOTERS: [u64; 3] = [1, 2, 3];
+
+/// Every node that may keep a replica.
+const NODES: [u64; 5] = [1, 2, 3, 4, 5];

@@ -11,8 +11,8 @@ use super::log::Log;
 /// Why a message was not handled. It changed nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// The sender is no voter of this group, or claims to be this replica.
-    #[error("{0} is no other voter of this group")]
+    /// The sender claims to be this replica, or answers what it was not asked, being no member.
+    #[error("{0} is no other member of this group")]
     Sender(u64),
     /// The message is for somebody else.
     #[error("the message is for {0}")]
@@ -44,10 +44,14 @@ pub(super) enum Verdict {
     Stop(LostEntries),
 }
 
-/// Judges `message`, which came from the voter that its sender's certificate names.
+/// Judges `message`, which came from the replica that its sender's certificate names.
+///
+/// Who asks need not be a member as far as this replica knows: it may be behind, and the leader or candidate have joined since. Raft counts on
+/// such requests being handled (dissertation, 4.1); who answers must be known.
 pub(super) fn judge(node: &RawNode<Log>, vote_is_durable: bool, message: Message) -> Verdict {
     let refuse = |why| Verdict::Refuse(Refusal::Impossible(why));
-    if message.from == node.raft.id || node.raft.prs().get(message.from).is_none() {
+    let known = node.raft.prs().get(message.from).is_some() || may_be_a_stranger(node, &message);
+    if message.from == node.raft.id || message.from == raft::INVALID_ID || !known {
         return Verdict::Refuse(Refusal::Sender(message.from));
     }
     if message.to != node.raft.id {
@@ -76,6 +80,14 @@ pub(super) fn judge(node: &RawNode<Log>, vote_is_durable: bool, message: Message
         | MessageType::MsgReadIndexResp
         | MessageType::MsgTimeoutNow => Verdict::Handle(message),
         _ => refuse("its kind does not cross the wire"),
+    }
+}
+
+fn may_be_a_stranger(node: &RawNode<Log>, message: &Message) -> bool {
+    match message.get_msg_type() {
+        MessageType::MsgAppend | MessageType::MsgHeartbeat | MessageType::MsgRequestPreVote | MessageType::MsgRequestVote => true,
+        MessageType::MsgTimeoutNow => message.from == node.raft.leader_id,
+        _ => false,
     }
 }
 

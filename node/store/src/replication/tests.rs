@@ -1,4 +1,4 @@
-//! Three replicas' cores in virtual time, over a network and disks that do their worst.
+//! The cores of three to five replicas in virtual time, over a network and disks that do their worst.
 //!
 //! `CAPS_SEEDS=1000` tries more of them. A failing seed is replayed with `CAPS_SEED=<seed> cargo test -p caps-store replication -- --nocapture`.
 
@@ -34,7 +34,7 @@ fn the_worlds_are_eventful() {
         totals = totals + World::new(seed, Bug::None).run().unwrap_or_else(|violation| panic!("seed {seed}: {violation}"));
     }
     assert!(totals.acknowledged > 1_000, "{totals:?}");
-    assert!(totals.crashes > 20 && totals.elections > 40 && totals.reads > 100, "{totals:?}");
+    assert!(totals.crashes > 20 && totals.elections > 40 && totals.reads > 100 && totals.changes > 100, "{totals:?}");
 }
 
 #[test]

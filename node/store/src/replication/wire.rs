@@ -11,6 +11,8 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use caps_model::Name;
 use raft::eraftpb::{Entry, EntryType, Message, MessageType};
 
+use super::membership::Change;
+
 /// Why bytes are not a consensus message for this cabinet. The message is dropped and counted; the sender is at fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum WireError {
@@ -135,6 +137,9 @@ fn take_entries(input: &mut Bytes) -> Result<Vec<Entry>, WireError> {
         entry.term = take_varint(input)?;
         entry.index = take_varint(input)?;
         entry.data = take_bytes(input)?;
+        if entry.get_entry_type() == EntryType::EntryConfChangeV2 && Change::decode(&entry.data).is_err() {
+            return Err(WireError::Malformed("a change of membership that makes no sense"));
+        }
         entries.push(entry);
     }
     Ok(entries)
@@ -219,9 +224,13 @@ fn entry_kind_to_wire(kind: EntryType) -> u8 {
     }
 }
 
-/// Membership is fixed by configuration in this release, so that an entry which would change it is refused at the door.
+/// Changes of membership are written in their second form only, so that another one is refused at the door.
 fn entry_kind_from_wire(number: u8) -> Option<EntryType> {
-    (number == 0).then_some(EntryType::EntryNormal)
+    match number {
+        0 => Some(EntryType::EntryNormal),
+        2 => Some(EntryType::EntryConfChangeV2),
+        _ => None,
+    }
 }
 
 const VERSION: u8 = 1;
@@ -238,6 +247,7 @@ const ENTRY_BYTES_MIN: usize = 4;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::replication::membership::Step;
     use proptest::prelude::*;
 
     fn cabinet() -> Name {
@@ -332,13 +342,20 @@ mod tests {
     }
 
     #[test]
-    fn entries_that_change_the_membership_are_refused() {
-        let mut message = Message::default();
-        message.set_msg_type(MessageType::MsgAppend);
-        let mut entry = Entry::default();
-        entry.set_entry_type(EntryType::EntryConfChange);
-        message.set_entries(vec![entry].into());
-        assert_eq!(decode(&cabinet(), encode(&cabinet(), &message).unwrap()), Err(WireError::EntryKind(1)));
+    fn changes_of_membership_cross_if_they_make_sense() {
+        let crosses = |kind, data| {
+            let mut message = Message::default();
+            message.set_msg_type(MessageType::MsgAppend);
+            let mut entry = Entry { data, ..Entry::default() };
+            entry.set_entry_type(kind);
+            message.set_entries(vec![entry].into());
+            decode(&cabinet(), encode(&cabinet(), &message).unwrap()).map(|decoded| assert_eq!(decoded, message))
+        };
+        let change = Change::one(Step::Promote { number: 4 }).encode();
+        assert_eq!(crosses(EntryType::EntryConfChangeV2, change.clone()), Ok(()));
+        assert_eq!(crosses(EntryType::EntryConfChange, change), Err(WireError::EntryKind(1)));
+        let nonsense = crosses(EntryType::EntryConfChangeV2, Bytes::from_static(b"nonsense"));
+        assert!(matches!(nonsense, Err(WireError::Malformed(_))), "{nonsense:?}");
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use caps_model::messages::cabinet::{Join, Order};
 use caps_model::messages::{AskOutcome, Get, History, Subscribe, cabinet};
 use caps_model::{Commit, Position, Query, Wire, codec};
 use caps_overlay::bugs::{self, Bug};
@@ -12,7 +13,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::failure;
 use crate::cabinet::ReadError;
-use crate::replica::{AnyCabinet, Origin, Shared, commit, outcome, subscription};
+use crate::replica::{AnyCabinet, Origin, Shared, admit, commit, order, outcome, subscription};
 
 /// Answers reads, commits and subscriptions.
 pub struct CabinetService {
@@ -69,6 +70,25 @@ impl CabinetService {
         let shared = self.shared.clone();
         Answer::stream(move |mut sink| async move { subscription::serve(shared, request, &mut sink).await })
     }
+
+    fn order(&self, call: Call) -> Answer {
+        let request = match codec::decode::<Order>(&call.body) {
+            Ok(request) => request,
+            Err(error) => return Answer::failed(failure::malformed(&error)),
+        };
+        let origin = Origin::of(&call.peer);
+        let shared = self.shared.clone();
+        Answer::later(async move { order(&shared, request, origin, call.deadline).await.and_then(|members| encode(&members)) })
+    }
+
+    fn join(&self, call: Call) -> Answer {
+        let request = match codec::decode::<Join>(&call.body) {
+            Ok(request) => request,
+            Err(error) => return Answer::failed(failure::malformed(&error)),
+        };
+        let shared = self.shared.clone();
+        Answer::later(async move { admit(&shared, &request, call.peer).await.and_then(|admission| encode(&admission)) })
+    }
 }
 
 impl Service for CabinetService {
@@ -80,7 +100,10 @@ impl Service for CabinetService {
         if call.method == cabinet::STATUS {
             return Answer::Ready(encode(&self.shared.status()));
         }
-        if self.shared.is_draining() || self.shared.peers().is_none() {
+        if call.method == cabinet::MEMBERS {
+            return Answer::Ready(encode(&self.shared.members()));
+        }
+        if !self.shared.is_serving() {
             return Answer::failed(failure::stopped());
         }
         match call.method {
@@ -90,6 +113,8 @@ impl Service for CabinetService {
             cabinet::COMMIT => self.commit(call),
             cabinet::OUTCOME => self.outcome(call),
             cabinet::SUBSCRIBE => self.subscribe(&call),
+            cabinet::ORDER => self.order(call),
+            cabinet::JOIN => self.join(call),
             // Dispatch lets only described methods through.
             _ => Answer::failed(failure::malformed(&"no such method")),
         }
@@ -134,5 +159,8 @@ static DESCRIPTOR: Descriptor = Descriptor {
         MethodDescriptor { id: cabinet::OUTCOME, name: "outcome", callers: &[HOST, REPLICA, Caller::Admin] },
         MethodDescriptor { id: cabinet::SUBSCRIBE, name: "subscribe", callers: &[HOST, Caller::Admin] },
         MethodDescriptor { id: cabinet::STATUS, name: "status", callers: &[HOST, REPLICA, Caller::Admin] },
+        MethodDescriptor { id: cabinet::MEMBERS, name: "members", callers: &[HOST, REPLICA, Caller::Admin] },
+        MethodDescriptor { id: cabinet::ORDER, name: "order", callers: &[REPLICA, Caller::Admin] },
+        MethodDescriptor { id: cabinet::JOIN, name: "join", callers: &[REPLICA] },
     ],
 };

@@ -28,6 +28,12 @@ pub const STOPPED: u16 = 107;
 pub const BROKEN: u16 = 108;
 /// The question asks for more than one answer may hold. Ask for less at once.
 pub const TOO_MUCH: u16 = 109;
+/// A change of membership or leadership is not made; the message says why. Nothing happened.
+pub const CHANGE_REFUSED: u16 = 120;
+/// A replica without a number asks for one, and was not added to this cabinet.
+pub const NOT_A_MEMBER: u16 = 121;
+/// A replica without a number asks for one: it is being given one. Ask again.
+pub const NOT_YET: u16 = 122;
 
 /// [`MALFORMED`].
 pub(crate) fn malformed(error: &dyn Display) -> Failure {

@@ -1,4 +1,4 @@
-//! The service `raft`: one-way consensus messages between the voters of a cabinet.
+//! The service `raft`: one-way consensus messages between the replicas of a cabinet.
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ pub const SERVICE: u16 = 2;
 /// The number of `message`: one consensus message; nothing is answered.
 pub const MESSAGE: u16 = 1;
 
-/// Takes consensus messages from the other voters.
+/// Takes consensus messages from the other replicas.
 pub struct RaftService {
     shared: Arc<Shared>,
 }
@@ -26,12 +26,12 @@ impl RaftService {
 
     /// A replica that has not started, or has stopped, loses messages like a network does; so does a full queue.
     fn receive(&self, call: Call) -> bool {
-        let Some(from) = self.shared.voters.iter().find(|(_, identity)| **identity == call.peer).map(|(voter, _)| *voter) else {
+        if !self.shared.takes_part() {
             return false;
-        };
+        }
         // The body shares its memory with the frame that brought it; entries live on in the journal's cache, so that they get their own.
         let body = Bytes::copy_from_slice(&call.body);
-        message(&self.shared, from, body).is_some_and(|message| self.shared.messages.try_send(message).is_ok())
+        message(&self.shared, &call.peer, body).is_some_and(|message| self.shared.messages.try_send(message).is_ok())
     }
 }
 
@@ -43,7 +43,7 @@ impl Service for RaftService {
     fn handle(&self, call: Call) -> Answer {
         if !self.receive(call) {
             self.shared.count_refused();
-            return Answer::failed(failure::malformed(&"not a message of this cabinet's voters, or too many of them"));
+            return Answer::failed(failure::malformed(&"not a message of this cabinet's replicas, or too many of them"));
         }
         Answer::ready(Bytes::new())
     }

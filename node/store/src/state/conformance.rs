@@ -8,7 +8,7 @@ use caps_model::{CommitId, Name, Object, ObjectId, Position, Query, Value};
 use proptest::prelude::*;
 use tempfile::TempDir;
 
-use super::{IndexRange, MemoryState, SledState, State, StateOpened};
+use super::{Index, MemoryState, SledState, Span, State, StateOpened};
 use crate::cabinet::Cabinet;
 use crate::cabinet::workload::{Plan, commit, create, delete, expected, plan, query, seeded, update};
 
@@ -64,13 +64,15 @@ fn members_of_an_entity_are_paged_in_order() {
         }
         cabinet.commit(commit(200, vec![create(6, "cases", vec![]), delete(4)]));
         let page = |after: Option<u128>, limit| {
-            let ids = cabinet.state().objects_of(&Name::fixed("case"), after.map(ObjectId), limit).unwrap();
+            let ids = cabinet.state().objects_of(&Name::fixed("case"), after.map(ObjectId), false, limit).unwrap();
             ids.into_iter().map(|id| id.0).collect::<Vec<_>>()
         };
+        let backwards = cabinet.state().objects_of(&Name::fixed("case"), Some(ObjectId(5)), true, 9).unwrap();
+        assert_eq!(backwards, [ObjectId(4), ObjectId(3)]);
         assert_eq!(page(None, 9), [3, 4, 5, u128::MAX]);
         assert_eq!(page(Some(3), 2), [4, 5]);
         assert_eq!(page(Some(u128::MAX), 9), [0; 0]);
-        assert_eq!(cabinet.state().objects_of(&Name::fixed("none"), None, 9).unwrap(), []);
+        assert_eq!(cabinet.state().objects_of(&Name::fixed("none"), None, false, 9).unwrap(), []);
     });
 }
 
@@ -81,14 +83,14 @@ fn candidates_follow_the_values_of_live_objects() {
         cabinet.commit(commit(2, vec![create(u128::MAX, "case", vec![("number", int(i64::MAX))])]));
         cabinet.commit(commit(3, vec![create(2, "case", vec![("number", vec![Value::Timestamp(3)])])]));
         let found = |cabinet: &Cabinet<Box<dyn State>>, from, to| {
-            let range = IndexRange { attribute: Name::fixed("number"), from, to };
-            let ids = cabinet.state().candidates(&Name::fixed("case"), &range, 2).unwrap().unwrap();
-            ids.into_iter().map(|id| id.0).collect::<Vec<_>>()
+            let index = Index::Attribute(Name::fixed("number"));
+            let places = cabinet.state().scan(&Name::fixed("case"), &index, &Span::between(&from, &to), false, 9).unwrap();
+            places.iter().map(|place| place.object().0).collect::<Vec<_>>()
         };
         let three = || Bound::Included(Value::Int(3));
         assert_eq!(found(&cabinet, three(), three()), [1]);
         // The largest number and the largest id meet at the very end of their kind.
-        assert_eq!(found(&cabinet, three(), Bound::Unbounded), [1, u128::MAX]);
+        assert_eq!(found(&cabinet, three(), Bound::Unbounded), [1, 1, u128::MAX]);
         assert_eq!(found(&cabinet, Bound::Included(Value::Int(4)), three()), [0; 0]);
         cabinet.commit(commit(4, vec![update(1, vec![("number", int(4))]), delete(u128::MAX)]));
         assert_eq!(found(&cabinet, three(), three()), [0; 0]);
@@ -97,14 +99,40 @@ fn candidates_follow_the_values_of_live_objects() {
 }
 
 #[test]
-fn candidates_beyond_the_limit_are_not_listed() {
+fn a_scan_goes_both_ways_and_no_further_than_asked() {
     over_every_state(|mut cabinet| {
-        let objects = (1..=5).map(|id| create(id, "case", vec![("number", int(1))]));
+        let objects = (1..=5).map(|id| create(id, "case", vec![("number", int(i64::try_from(id).unwrap() / 2))]));
         cabinet.commit(commit(1, objects.collect()));
-        let range = IndexRange { attribute: Name::fixed("number"), from: Bound::Included(Value::Int(0)), to: Bound::Unbounded };
-        let state = cabinet.state();
-        assert_eq!(state.candidates(&Name::fixed("case"), &range, 4).unwrap(), None);
-        assert_eq!(state.candidates(&Name::fixed("case"), &range, 5).unwrap().unwrap().len(), 5);
+        let index = Index::Attribute(Name::fixed("number"));
+        let scan = |span: &Span, backwards, limit| {
+            let places = cabinet.state().scan(&Name::fixed("case"), &index, span, backwards, limit).unwrap();
+            places.into_iter().map(|place| place.object().0).collect::<Vec<_>>()
+        };
+        assert_eq!(scan(&Span::all(), false, 9), [1, 2, 3, 4, 5]);
+        assert_eq!(scan(&Span::all(), true, 2), [5, 4]);
+        assert_eq!(scan(&Span::of_value(&Value::Int(1)), false, 9), [2, 3]);
+        let first = cabinet.state().scan(&Name::fixed("case"), &index, &Span::of_value(&Value::Int(1)), false, 1).unwrap();
+        assert_eq!(scan(&Span::all().beyond(&first[0], false), false, 9), [3, 4, 5]);
+        assert_eq!(scan(&Span::all().beyond(&first[0], true), true, 9), [1]);
+    });
+}
+
+#[test]
+fn words_are_found_in_every_text_and_in_maps() {
+    over_every_state(|mut cabinet| {
+        let names = vec![Value::Entry(Box::new(caps_model::Entry::new("sv", Value::text("Läckande pump")).unwrap()))];
+        cabinet.commit(commit(1, vec![create(1, "case", vec![("subject", vec![Value::text("a PUMP leaks")]), ("names", names)])]));
+        cabinet.commit(commit(2, vec![create(2, "case", vec![("subject", vec![Value::text("pumps")])])]));
+        let found = |filter: &str| {
+            let query = Query::all(Name::fixed("case")).and(filter.parse().unwrap());
+            let explained = cabinet.explain(&query).unwrap();
+            assert!(explained.looked_at < 2 || filter.contains("pum*"), "{filter}: {explained:?}");
+            cabinet.query(&query).unwrap().objects.into_iter().map(|object| object.id.0).collect::<Vec<_>>()
+        };
+        assert_eq!(found("text 'pump läckande leaks'"), [1]);
+        assert_eq!(found("text 'pum*'"), [1, 2]);
+        assert_eq!(found("subject about 'pumps'"), [2]);
+        assert_eq!(found("subject about 'läckande'"), [0; 0]);
     });
 }
 
@@ -151,7 +179,7 @@ fn check_against_evaluator<S: State>(cabinet: &Cabinet<S>, queries: &[Query]) ->
         (1..9).map(ObjectId).filter_map(|id| cabinet.state().object(id).unwrap().map(|object| (id, object))).collect();
     for query in queries {
         let found = cabinet.query(query).unwrap();
-        prop_assert_eq!((found.objects, found.more), expected(query, objects.values().cloned()), "{:?}", query);
+        prop_assert_eq!((found.objects, found.more), expected(query, &objects), "{:?}", query);
     }
     Ok(())
 }

@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
-use caps_model::{CommitId, Name, Object, ObjectId, Position, Value};
+use caps_model::{CommitId, Name, Object, ObjectId, Position};
 
-use super::search::is_indexed;
-use super::{Changed, CommitRecord, Counts, Fate, IndexRange, Mark, State, StateError, Step, Transaction};
+use super::index::{Index, Place, Span, places};
+use super::{Changed, CommitRecord, Counts, Fate, Mark, State, StateError, Step, Transaction};
 
 /// State in memory; gone with the process, rebuilt from the journal.
 #[derive(Debug, Default)]
@@ -16,7 +16,7 @@ pub struct MemoryState {
     /// Oldest version first.
     versions: BTreeMap<ObjectId, Vec<Object>>,
     members: BTreeMap<Name, BTreeSet<ObjectId>>,
-    values: BTreeMap<(Name, Name), BTreeMap<Value, BTreeSet<ObjectId>>>,
+    indexes: BTreeMap<(Name, Index), BTreeSet<Vec<u8>>>,
     /// The commit at position 1 first.
     commits: Vec<CommitRecord>,
     fates: BTreeMap<CommitId, Fate>,
@@ -29,14 +29,18 @@ impl MemoryState {
     }
 
     fn change(&mut self, change: &Changed) {
-        for (attribute, value) in change.live_before().into_iter().flat_map(indexed_values) {
-            let ids = self.values.get_mut(&attribute).and_then(|values| values.get_mut(value));
-            ids.map(|ids| ids.remove(&change.after.id));
+        let before = change.live_before().map(places).unwrap_or_default();
+        let after = change.live_after().map(places).unwrap_or_default();
+        for entity in change.after.entities() {
+            for (index, place) in before.difference(&after) {
+                let places = self.indexes.get_mut(&(entity.clone(), index.clone()));
+                places.map(|places| places.remove(place.as_bytes()));
+            }
+            for (index, place) in after.difference(&before) {
+                self.indexes.entry((entity.clone(), index.clone())).or_default().insert(place.as_bytes().to_vec());
+            }
+            self.members.entry(entity.clone()).or_default().insert(change.after.id);
         }
-        for (attribute, value) in change.live_after().into_iter().flat_map(indexed_values) {
-            self.values.entry(attribute).or_default().entry(value.clone()).or_default().insert(change.after.id);
-        }
-        self.members.entry(change.after.entity.clone()).or_default().insert(change.after.id);
         self.versions.entry(change.after.id).or_default().push(change.after.clone());
     }
 }
@@ -65,25 +69,26 @@ impl State for MemoryState {
         Ok(versions.filter(|object| before.is_none_or(|before| object.version < before)).take(limit).cloned().collect())
     }
 
-    fn objects_of(&self, entity: &Name, after: Option<ObjectId>, limit: usize) -> Result<Vec<ObjectId>, StateError> {
-        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-        Ok(self.members.get(entity).map_or(Vec::new(), |ids| ids.range((from, Bound::Unbounded)).take(limit).copied().collect()))
+    fn objects_of(&self, entity: &Name, after: Option<ObjectId>, backwards: bool, limit: usize) -> Result<Vec<ObjectId>, StateError> {
+        let Some(ids) = self.members.get(entity) else { return Ok(Vec::new()) };
+        let end = after.map_or(Bound::Unbounded, Bound::Excluded);
+        Ok(match backwards {
+            false => ids.range((end, Bound::Unbounded)).take(limit).copied().collect(),
+            true => ids.range((Bound::Unbounded, end)).rev().take(limit).copied().collect(),
+        })
     }
 
-    fn candidates(&self, entity: &Name, range: &IndexRange, limit: usize) -> Result<Option<BTreeSet<ObjectId>>, StateError> {
-        let mut found = BTreeSet::new();
-        let values = self.values.get(&(entity.clone(), range.attribute.clone()));
-        let Some(values) = values.filter(|_| !is_empty(range)) else { return Ok(Some(found)) };
-        for (value, ids) in values.range((range.from.clone(), range.to.clone())) {
-            // An open end reaches into other kinds.
-            if range.kind() == Some(value.kind()) {
-                found.extend(ids);
-            }
-            if found.len() > limit {
-                return Ok(None);
-            }
+    fn scan(&self, entity: &Name, index: &Index, span: &Span, backwards: bool, limit: usize) -> Result<Vec<Place>, StateError> {
+        let Some(places) = self.indexes.get(&(entity.clone(), index.clone())) else { return Ok(Vec::new()) };
+        if span.is_empty() {
+            return Ok(Vec::new());
         }
-        Ok(Some(found))
+        let within = places.range::<Vec<u8>, _>((span.from.as_ref(), span.to.as_ref()));
+        let place = |bytes: &Vec<u8>| Place::from_bytes(bytes).expect("only places are kept");
+        Ok(match backwards {
+            false => within.take(limit).map(place).collect(),
+            true => within.rev().take(limit).map(place).collect(),
+        })
     }
 
     fn commit_at(&self, position: Position) -> Result<Option<CommitRecord>, StateError> {
@@ -111,21 +116,5 @@ impl State for MemoryState {
         }
         self.mark = transaction.mark;
         Ok(())
-    }
-}
-
-fn indexed_values(object: &Object) -> impl Iterator<Item = ((Name, Name), &Value)> {
-    object.attributes.iter().flat_map(|(attribute, values)| {
-        let key = (object.entity.clone(), attribute.clone());
-        values.iter().filter(|value| is_indexed(value)).map(move |value| (key.clone(), value))
-    })
-}
-
-/// Ordered maps refuse ranges that end before they start.
-fn is_empty(range: &IndexRange) -> bool {
-    match (&range.from, &range.to) {
-        (Bound::Unbounded, _) | (_, Bound::Unbounded) => false,
-        (Bound::Included(from), Bound::Included(to)) => from > to,
-        (Bound::Included(from) | Bound::Excluded(from), Bound::Included(to) | Bound::Excluded(to)) => from >= to,
     }
 }

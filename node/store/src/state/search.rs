@@ -1,80 +1,290 @@
 //! Query evaluation over any state: an index proposes, the model's evaluator decides.
 
+use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::ops::{Bound, ControlFlow};
 
-use caps_model::{Filter, Object, ObjectId, Query, Value, ValueKind};
+use caps_model::query::{Order, Relations};
+use caps_model::{Object, ObjectId, Position, Query};
 
-use super::{IndexRange, State, StateError};
+use super::index::{Index, Place, Span, is_exact, ordered};
+use super::plan::{Plan, plan, proposed};
+use super::{State, StateError};
 
-/// Visits every object that a query of the present matches, in the order of ids, until the visitor has enough. The query's own order and
-/// limit are left to the visitor.
-pub(crate) fn search(state: &dyn State, query: &Query, mut visit: impl FnMut(Object) -> ControlFlow<()>) -> Result<(), StateError> {
-    if let Some(range) = best_range(&query.filter)
-        && let Some(candidates) = state.candidates(&query.entity, &range, CANDIDATES_MAX)?
-    {
-        return visit_matching(state, query, candidates, &mut visit).map(drop);
+/// The objects of a state, as they are now or were once: where conditions through relations look.
+pub(crate) struct Among<'a> {
+    state: &'a dyn State,
+    at: Option<Position>,
+}
+
+/// Visits objects that a query of the present matches until the visitor has enough, or there are no more. With a plan that is in order they
+/// come in the query's order from its cursor on; with others in any order, and the cursor is for the visitor to obey. Gives how many objects
+/// were looked at.
+pub(crate) fn search(
+    state: &dyn State,
+    query: &Query,
+    plan: &Plan,
+    visit: impl FnMut(Object) -> ControlFlow<()>,
+) -> Result<u64, StateError> {
+    let mut search = Search { state, query, among: Among::now(state), looked_at: 0, visit };
+    match plan {
+        Plan::Listed { ids, .. } => search.listed(ids),
+        Plan::Part { index, value } => search.part(index, &ordered(value)),
+        Plan::Ordered => search.in_order(),
+        Plan::Entity => search.entity(),
+    }?;
+    Ok(search.looked_at)
+}
+
+/// Visits the objects that matched a query after the commit at `position`, in the order of ids, until the visitor has enough.
+///
+/// Indexes know the present only. What matched then has the same values now, or was changed since: while that is little, the indexes of the
+/// present and the commits since propose everything.
+pub(crate) fn search_at(
+    state: &dyn State,
+    query: &Query,
+    position: Position,
+    mut visit: impl FnMut(Object) -> ControlFlow<()>,
+) -> Result<(), StateError> {
+    let among = Among { state, at: Some(position) };
+    let mut look = |id: ObjectId| -> Result<ControlFlow<()>, StateError> {
+        match state.object_at(id, position)? {
+            Some(object) if query.matches_among(&object, &among)? => Ok(visit(object)),
+            _ => Ok(ControlFlow::Continue(())),
+        }
+    };
+    if let Some(ids) = proposed_then(state, query, position)? {
+        for id in ids {
+            if look(id)?.is_break() {
+                break;
+            }
+        }
+        return Ok(());
     }
     let mut after = None;
     loop {
-        let page = state.objects_of(&query.entity, after, PAGE)?;
+        let page = state.objects_of(&query.entity, after, false, PAGE)?;
         let Some(&last) = page.last() else { return Ok(()) };
         after = Some(last);
-        if visit_matching(state, query, page, &mut visit)?.is_break() {
-            return Ok(());
+        for id in page {
+            if look(id)?.is_break() {
+                return Ok(());
+            }
         }
     }
 }
 
-/// A range that every match lies in and an index can find; an equality if there is one.
-pub(crate) fn best_range(filter: &Filter) -> Option<IndexRange> {
-    match filter {
-        Filter::Equal { attribute, value } if is_indexed(value) => {
-            let bound = Bound::Included(value.clone());
-            Some(IndexRange { attribute: attribute.clone(), from: bound.clone(), to: bound })
+fn proposed_then(state: &dyn State, query: &Query, position: Position) -> Result<Option<BTreeSet<ObjectId>>, StateError> {
+    let now = state.mark().position;
+    // What others referred to then says little about what they refer to now.
+    if now.0.saturating_sub(position.0) > WALK_MAX || query.filter.reaches_through() {
+        return Ok(None);
+    }
+    let Some(mut ids) = proposed(state, query, PROPOSED_MAX)? else { return Ok(None) };
+    for position in (position.0.saturating_add(1)..=now.0).map(Position) {
+        let record = state.commit_at(position)?.ok_or_else(|| StateError::Lacks { what: format!("the commit at {position}") })?;
+        ids.extend(record.objects);
+    }
+    Ok(Some(ids))
+}
+
+struct Search<'a, V> {
+    state: &'a dyn State,
+    query: &'a Query,
+    among: Among<'a>,
+    looked_at: u64,
+    visit: V,
+}
+
+impl<V: FnMut(Object) -> ControlFlow<()>> Search<'_, V> {
+    fn listed(&mut self, ids: &BTreeSet<ObjectId>) -> Result<(), StateError> {
+        let from = self.start().map_or(Bound::Unbounded, Bound::Excluded);
+        for id in ids.range((from, Bound::Unbounded)) {
+            if self.look(*id)?.is_break() {
+                break;
+            }
         }
-        Filter::Range { attribute, from, to } => {
-            let mut limits = [from, to].into_iter().filter_map(|bound| match bound {
-                Bound::Included(value) | Bound::Excluded(value) => Some(value),
-                Bound::Unbounded => None,
-            });
-            let first = limits.next().filter(|value| is_indexed(value))?;
-            // Bounds of different kinds match nothing, which the evaluator says better.
-            let one_kind = limits.all(|value| value.kind() == first.kind());
-            one_kind.then(|| IndexRange { attribute: attribute.clone(), from: from.clone(), to: to.clone() })
+        Ok(())
+    }
+
+    fn part(&mut self, index: &Index, value: &[u8]) -> Result<(), StateError> {
+        let mut span = Span::beginning(value);
+        if let Some(object) = self.start() {
+            span = span.beyond(&Place::of(value, object), false);
         }
-        Filter::And(all) => {
-            let ranges = all.iter().filter_map(best_range);
-            ranges.min_by_key(|range| range.from != range.to || range.from == Bound::Unbounded)
+        loop {
+            let places = self.state.scan(&self.query.entity, index, &span, false, PAGE)?;
+            let Some(last) = places.last() else { return Ok(()) };
+            span = span.beyond(last, false);
+            for place in &places {
+                if self.look(place.object())?.is_break() {
+                    return Ok(());
+                }
+            }
         }
-        Filter::All | Filter::Equal { .. } | Filter::Or(_) | Filter::Not(_) => None,
+    }
+
+    fn entity(&mut self) -> Result<(), StateError> {
+        let mut after = self.start();
+        loop {
+            let page = self.state.objects_of(&self.query.entity, after, false, PAGE)?;
+            let Some(&last) = page.last() else { return Ok(()) };
+            after = Some(last);
+            for id in page {
+                if self.look(id)?.is_break() {
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    /// Objects that have a value of the first order, by the index of its attribute; then those that have none.
+    fn in_order(&mut self) -> Result<(), StateError> {
+        let Some(order) = self.query.order.first() else { return self.entity() };
+        let first_of_cursor = self.query.after.as_ref().map(|cursor| cursor.values.first().cloned().flatten());
+        let span = match &first_of_cursor {
+            None => Span::all(),
+            Some(Some(value)) if order.descending => Span { to: Span::of_value(value).to, ..Span::all() },
+            Some(Some(value)) => Span { from: Span::of_value(value).from, ..Span::all() },
+            Some(None) => return self.without_value(order).map(drop),
+        };
+        match self.with_value(order, span)? {
+            ControlFlow::Continue(()) => self.without_value(order).map(drop),
+            ControlFlow::Break(()) => Ok(()),
+        }
+    }
+
+    fn with_value(&mut self, order: &Order, mut span: Span) -> Result<ControlFlow<()>, StateError> {
+        let index = Index::Attribute(order.attribute.clone());
+        let mut group = Group::default();
+        loop {
+            let places = self.state.scan(&self.query.entity, &index, &span, order.descending, PAGE)?;
+            let Some(last) = places.last() else { return Ok(self.deliver(&mut group)) };
+            span = span.beyond(last, order.descending);
+            for place in &places {
+                if group.value != place.value() {
+                    if self.deliver(&mut group).is_break() {
+                        return Ok(ControlFlow::Break(()));
+                    }
+                    group.value = place.value().to_vec();
+                }
+                let Some(object) = self.matching(place.object())? else { continue };
+                let Some(first) = object.value(order.attribute.as_str()) else { continue };
+                // An object stands under each of its values; the first one counts.
+                if ordered(first) != place.value() || !self.is_beyond_cursor(&object) {
+                    continue;
+                }
+                let is_settled = self.query.order.len() == 1 && is_exact(first);
+                if is_settled && (self.visit)(object.clone()).is_break() {
+                    return Ok(ControlFlow::Break(()));
+                }
+                if !is_settled {
+                    self.gather(&mut group, object);
+                }
+            }
+        }
+    }
+
+    fn without_value(&mut self, order: &Order) -> Result<ControlFlow<()>, StateError> {
+        let backwards = self.query.order.last().is_some_and(|order| order.descending);
+        let is_settled = self.query.order.len() == 1;
+        let starts_here = self.query.after.as_ref().filter(|cursor| is_settled && cursor.values.first() == Some(&None));
+        let mut after = starts_here.map(|cursor| cursor.object);
+        let mut group = Group::default();
+        loop {
+            let page = self.state.objects_of(&self.query.entity, after, backwards, PAGE)?;
+            let Some(&last) = page.last() else { return Ok(self.deliver(&mut group)) };
+            after = Some(last);
+            for id in page {
+                let Some(object) = self.matching(id)? else { continue };
+                if object.value(order.attribute.as_str()).is_some() || !self.is_beyond_cursor(&object) {
+                    continue;
+                }
+                if !is_settled {
+                    self.gather(&mut group, object);
+                } else if (self.visit)(object).is_break() {
+                    return Ok(ControlFlow::Break(()));
+                }
+            }
+        }
+    }
+
+    /// Keeps an object until all are there that the index does not tell from it; of them only those that fit into the answer.
+    fn gather(&self, group: &mut Group, object: Object) {
+        group.objects.push(object);
+        let wanted = self.query.limit as usize + 1;
+        if group.objects.len() >= 2 * wanted + PAGE {
+            group.objects.sort_by(|a, b| self.query.compare(a, b));
+            group.objects.truncate(wanted);
+        }
+    }
+
+    fn deliver(&mut self, group: &mut Group) -> ControlFlow<()> {
+        group.objects.sort_by(|a, b| self.query.compare(a, b));
+        group.objects.drain(..).try_for_each(&mut self.visit)
+    }
+
+    fn look(&mut self, id: ObjectId) -> Result<ControlFlow<()>, StateError> {
+        let found = self.matching(id)?;
+        Ok(found.map_or(ControlFlow::Continue(()), &mut self.visit))
+    }
+
+    fn matching(&mut self, id: ObjectId) -> Result<Option<Object>, StateError> {
+        self.looked_at += 1;
+        match self.state.object(id)? {
+            Some(object) if self.query.matches_among(&object, &self.among)? => Ok(Some(object)),
+            _ => Ok(None),
+        }
+    }
+
+    /// Where an answer in the order of ids begins.
+    fn start(&self) -> Option<ObjectId> {
+        self.query.after.as_ref().filter(|_| self.query.order.is_empty()).map(|cursor| cursor.object)
+    }
+
+    fn is_beyond_cursor(&self, object: &Object) -> bool {
+        self.query.after.as_ref().is_none_or(|cursor| self.query.is_after(object, cursor))
     }
 }
 
-/// Whether every state indexes values of this kind.
-pub(crate) fn is_indexed(value: &Value) -> bool {
-    use ValueKind::{Bool, Int, Reference, Text, Timestamp};
-    matches!(value.kind(), Bool | Int | Timestamp | Reference | Text)
+/// Objects that stand under the same bytes of an index.
+#[derive(Default)]
+struct Group {
+    value: Vec<u8>,
+    objects: Vec<Object>,
 }
 
-fn visit_matching(
-    state: &dyn State,
-    query: &Query,
-    ids: impl IntoIterator<Item = ObjectId>,
-    visit: &mut impl FnMut(Object) -> ControlFlow<()>,
-) -> Result<ControlFlow<()>, StateError> {
-    for id in ids {
-        if let Some(object) = state.object(id)?
-            && query.matches(&object)
-            && visit(object).is_break()
-        {
-            return Ok(ControlFlow::Break(()));
-        }
+impl<'a> Among<'a> {
+    /// The objects as they are now.
+    pub(crate) fn now(state: &'a dyn State) -> Self {
+        Self { state, at: None }
     }
-    Ok(ControlFlow::Continue(()))
 }
 
-/// Ids taken from an index at once, 16 bytes each: beyond that, going through the entity page by page is not much slower.
-const CANDIDATES_MAX: usize = 100_000;
+impl Relations for Among<'_> {
+    type Error = StateError;
 
-/// Ids of an entity taken at once.
-const PAGE: usize = 1_000;
+    fn related(&self, id: ObjectId) -> Result<Option<Cow<'_, Object>>, StateError> {
+        let object = match self.at {
+            None => self.state.object(id),
+            Some(position) => self.state.object_at(id, position),
+        };
+        Ok(object?.map(Cow::Owned))
+    }
+}
+
+/// Everything that a query matches now, in any order: its order, cursor and limit do not matter.
+pub(crate) fn search_all(state: &dyn State, query: &Query, visit: impl FnMut(Object) -> ControlFlow<()>) -> Result<(), StateError> {
+    let all = Query { filter: query.filter.clone(), ..Query::all(query.entity.clone()) };
+    let plan = plan(state, &all, true)?;
+    search(state, &all, &plan, visit).map(drop)
+}
+
+/// Ids or places taken at once.
+const PAGE: usize = 256;
+
+/// Commits gone through to answer a query of the past from indexes of the present.
+const WALK_MAX: u64 = 1_000;
+
+/// Objects looked at for a query of the past without going through the whole entity.
+const PROPOSED_MAX: usize = 100_000;

@@ -6,17 +6,18 @@
 //! |---|---|
 //! | `m` | mark and counts |
 //! | `o` id position | the object after the commit at that position |
-//! | `e` entity 0 id | nothing: the entity has, or had, this object |
+//! | `e` entity 0 id | nothing: the entity, or one that inherits from it, has or had this object |
 //! | `v` entity 0 attribute 0 value id | nothing: the live object holds this value |
+//! | `w` entity 0 word id | nothing: the live object holds this word |
 //! | `c` position | what is kept of a commit |
 //! | `i` commit id | what became of it |
 //!
 //! sled decides when to write; after a crash the state is some transactions behind, which the journal makes good. Its `flush` is no barrier
 //! on Linux and nothing here calls it.
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::io;
+use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -26,7 +27,8 @@ use bincode::{Decode, Encode};
 use caps_model::{CommitId, Name, Object, ObjectId, Position, Wire, codec};
 use sled::{Batch, Db, IVec};
 
-use super::{Changed, CommitRecord, Counts, Fate, IndexRange, Mark, State, StateError, Step, Transaction, key};
+use super::index::{Index, Place, Span, places};
+use super::{Changed, CommitRecord, Counts, Fate, Mark, State, StateError, Step, Transaction, key};
 
 /// State in a sled database.
 #[derive(Debug)]
@@ -112,26 +114,36 @@ impl State for SledState {
         self.database.range(versions).rev().take(limit).map(object).collect()
     }
 
-    fn objects_of(&self, entity: &Name, after: Option<ObjectId>, limit: usize) -> Result<Vec<ObjectId>, StateError> {
-        let first = match after {
-            None => ObjectId(0),
-            Some(ObjectId(u128::MAX)) => return Ok(Vec::new()),
-            Some(after) => ObjectId(after.0 + 1),
-        };
-        let members = key::member(entity, first)..=key::member(entity, ObjectId(u128::MAX));
-        self.database.range(members).keys().take(limit).map(listed).collect()
+    fn objects_of(&self, entity: &Name, after: Option<ObjectId>, backwards: bool, limit: usize) -> Result<Vec<ObjectId>, StateError> {
+        let end = after.map_or(Bound::Unbounded, |after| Bound::Excluded(key::member(entity, after)));
+        let (first, last) = (key::member(entity, ObjectId(0)), key::member(entity, ObjectId(u128::MAX)));
+        let or = |bound: Bound<Vec<u8>>, key| if bound == Bound::Unbounded { Bound::Included(key) } else { bound };
+        match backwards {
+            false => self.database.range((or(end, first), Bound::Included(last))).keys().take(limit).map(listed).collect(),
+            true => self.database.range((Bound::Included(first), or(end, last))).keys().rev().take(limit).map(listed).collect(),
+        }
     }
 
-    fn candidates(&self, entity: &Name, range: &IndexRange, limit: usize) -> Result<Option<BTreeSet<ObjectId>>, StateError> {
-        let mut found = BTreeSet::new();
-        let Some(keys) = key::value_range(entity, range) else { return Ok(Some(found)) };
-        for key in self.database.range(keys).keys() {
-            found.insert(listed(key)?);
-            if found.len() > limit {
-                return Ok(None);
-            }
+    fn scan(&self, entity: &Name, index: &Index, span: &Span, backwards: bool, limit: usize) -> Result<Vec<Place>, StateError> {
+        if span.is_empty() {
+            return Ok(Vec::new());
         }
-        Ok(Some(found))
+        let prefix = key::index_prefix(entity, index);
+        let whole = Span::beginning(&prefix);
+        let within = |bound: &Bound<Vec<u8>>, end: Bound<Vec<u8>>| match bound {
+            Bound::Unbounded => end,
+            bound => bound.as_ref().map(|bytes| [prefix.as_slice(), bytes].concat()),
+        };
+        let keys = self.database.range((within(&span.from, whole.from), within(&span.to, whole.to))).keys();
+        let place = |key: sled::Result<IVec>| {
+            let key = key.map_err(engine)?;
+            let place = key.strip_prefix(prefix.as_slice()).and_then(Place::from_bytes);
+            place.ok_or_else(|| StateError::Lacks { what: "a place in the key of an index".to_owned() })
+        };
+        match backwards {
+            false => keys.take(limit).map(place).collect(),
+            true => keys.rev().take(limit).map(place).collect(),
+        }
     }
 
     fn commit_at(&self, position: Position) -> Result<Option<CommitRecord>, StateError> {
@@ -195,16 +207,18 @@ fn is_no_fault_of_the_state(error: &StateError) -> bool {
 }
 
 fn put_change(batch: &mut Batch, change: &Changed) -> Result<(), StateError> {
-    let before: BTreeSet<Vec<u8>> = change.live_before().into_iter().flat_map(key::values).collect();
-    let after: BTreeSet<Vec<u8>> = change.live_after().into_iter().flat_map(key::values).collect();
-    for gone in before.difference(&after) {
-        batch.remove(gone.as_slice());
-    }
-    for new in after.difference(&before) {
-        batch.insert(new.as_slice(), &[]);
-    }
-    if change.before.is_none() {
-        batch.insert(key::member(&change.after.entity, change.after.id), &[]);
+    let before = change.live_before().map(places).unwrap_or_default();
+    let after = change.live_after().map(places).unwrap_or_default();
+    for entity in change.after.entities() {
+        for (index, place) in before.difference(&after) {
+            batch.remove(key::place(entity, index, place));
+        }
+        for (index, place) in after.difference(&before) {
+            batch.insert(key::place(entity, index, place), &[]);
+        }
+        if change.before.is_none() {
+            batch.insert(key::member(entity, change.after.id), &[]);
+        }
     }
     let version = key::version(change.after.id, change.after.version);
     batch.insert(version, encode(&Version(change.after.clone()))?);

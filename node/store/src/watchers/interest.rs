@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use caps_model::{Filter, Name, Object, Query, Value};
+use caps_model::{Condition, Filter, Name, Object, Query, Test, Value};
 
 use super::WatcherId;
 use crate::state::Changed;
@@ -52,11 +52,12 @@ impl Interests {
     pub(super) fn concerned(&self, changes: &[Changed]) -> BTreeSet<WatcherId> {
         let mut concerned = BTreeSet::new();
         for change in changes {
-            let Some(entity) = self.entities.get(&change.after.entity) else { continue };
-            concerned.extend(&entity.any);
-            entity.holding(&change.after, &mut concerned);
-            if let Some(before) = &change.before {
-                entity.holding(before, &mut concerned);
+            for entity in change.after.entities().filter_map(|entity| self.entities.get(entity)) {
+                concerned.extend(&entity.any);
+                entity.holding(&change.after, &mut concerned);
+                if let Some(before) = &change.before {
+                    entity.holding(before, &mut concerned);
+                }
             }
         }
         concerned
@@ -88,8 +89,8 @@ impl EntityInterests {
 /// A value that every match holds, if the filter says so plainly.
 fn required_value(filter: &Filter) -> Option<(&Name, &Value)> {
     match filter {
-        Filter::Equal { attribute, value } => Some((attribute, value)),
+        Filter::Where(Condition { attribute, key: None, test: Test::Equal(value) }) => Some((attribute, value)),
         Filter::And(all) => all.iter().find_map(required_value),
-        Filter::All | Filter::Range { .. } | Filter::Or(_) | Filter::Not(_) => None,
+        Filter::All | Filter::Where(_) | Filter::Text(_) | Filter::Through { .. } | Filter::Or(_) | Filter::Not(_) => None,
     }
 }

@@ -223,7 +223,7 @@ enum Act {
 fn act() -> impl Strategy<Value = Act> {
     prop_oneof![
         6 => prop::collection::vec(plan(), 1..5).prop_map(Act::Apply),
-        2 => query().prop_map(Act::Watch),
+        2 => plain_query().prop_map(Act::Watch),
         5 => (0..8_usize, 1..6_usize).prop_map(|(reader, count)| Act::Take(reader, count)),
         2 => (0..8_usize).prop_map(Act::Resume),
         1 => (0..8_usize).prop_map(Act::Tick),

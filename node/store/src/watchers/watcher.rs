@@ -9,7 +9,7 @@ use caps_model::{ObjectId, Position, Query};
 use super::recent::Recent;
 use super::{Limits, Next};
 use crate::cabinet::{Applied, object_bytes};
-use crate::state::{Changed, State, StateError, best_range};
+use crate::state::{Changed, State, StateError, proposed};
 
 /// A query, and how far its reader has been told about it.
 #[derive(Debug)]
@@ -136,8 +136,7 @@ impl Watcher {
         if state.mark().position != self.done {
             return Ok(Candidates::Entity(None));
         }
-        let Some(range) = best_range(&self.query.filter) else { return Ok(Candidates::Entity(None)) };
-        let listed = state.candidates(&self.query.entity, &range, LISTED_MAX)?;
+        let listed = proposed(state, &self.query, LISTED_MAX)?;
         Ok(listed.map_or(Candidates::Entity(None), |ids| Candidates::Listed(ids.into_iter().collect())))
     }
 
@@ -175,7 +174,7 @@ impl Candidates {
         match self {
             Self::Unknown => Ok(Vec::new()),
             Self::Listed(ids) => Ok(ids.iter().take(limit).copied().collect()),
-            Self::Entity(after) => state.objects_of(&query.entity, *after, limit),
+            Self::Entity(after) => state.objects_of(&query.entity, *after, false, limit),
         }
     }
 

@@ -1,6 +1,6 @@
 //! What agents do with cases. All of it with the caller's own rights.
 
-use caps_logic::module::{Halt, Name, ObjectId, Order, Query, Record, Refusal, Transaction, Value};
+use caps_logic::module::{Halt, Name, ObjectId, Query, Record, Refusal, Transaction, Value};
 
 use super::schema::{REFERENCES_MAX, SUBJECT_BYTES_MAX};
 use super::{CaseDesk, for_the_desk, one, record, start_of, text, values};
@@ -34,7 +34,7 @@ pub(super) fn reply(desk: &CaseDesk, arguments: &Record, tx: &mut Transaction<'_
     let case = tx.require(case_of(arguments), "case")?;
     let customer = tx.require(case.reference("customer").unwrap_or(case.id), "case");
     let by_birth = Query::equal(Name::fixed("message"), Name::fixed("case"), Value::Reference(case.id)).limit(1);
-    let last = tx.one(&Query { order: Some(Order { attribute: Name::fixed("received_at"), descending: true }), ..by_birth });
+    let last = tx.one(&by_birth.by(Name::fixed("received_at"), true));
     let mut message = for_the_desk(tx)?;
     let (customer, last) = (customer?, last?);
     if case.text("status") == Some("closed") {

@@ -1,6 +1,6 @@
 //! What the module declares.
 
-use caps_logic::module::{Arity, Attribute, Constraint, Entity, Method, Name, Relation, Schema, Value, ValueKind};
+use caps_logic::module::{Arity, Attribute, Constraint, End, Entity, Method, Name, Relation, Schema, Value, ValueKind};
 
 use super::{DESK, GATEWAY, MODULE};
 
@@ -28,6 +28,7 @@ pub(super) fn schema() -> Schema {
         version: 1,
         summary: "Mail of customers becomes cases; agents answer them.".to_owned(),
         entities: vec![customer(), agent(), case(), message(), counter()],
+        extensions: Vec::new(),
         relations: vec![
             relation("customer_of_case", ("case", "customer"), ("customer", "cases")),
             relation("agent_of_case", ("case", "agent"), ("agent", "cases")),
@@ -128,7 +129,7 @@ fn methods() -> Vec<Method> {
     mail.extend(content());
     let relaxed = |mut attribute: Attribute| {
         // A mail with a long subject is a mail. It is cut, not refused.
-        attribute.constraints.retain(|constraint| attribute.name != "subject" || !matches!(constraint, Constraint::Size { .. }));
+        attribute.rules.retain(|rule| attribute.name != "subject" || !matches!(rule.constraint, Constraint::Size { .. }));
         attribute
     };
     let mail = mail.into_iter().map(relaxed).collect();
@@ -186,7 +187,7 @@ fn transitions() -> Constraint {
 }
 
 fn entity(name: &'static str, summary: &str, attributes: Vec<Attribute>) -> Entity {
-    Entity { name: Name::fixed(name), summary: summary.to_owned(), attributes }
+    Entity { name: Name::fixed(name), summary: summary.to_owned(), parent: None, attributes }
 }
 
 fn method(name: &'static str, summary: &str, parameters: Vec<Attribute>, results: Vec<Attribute>, callers: &[&str]) -> Method {
@@ -195,8 +196,7 @@ fn method(name: &'static str, summary: &str, parameters: Vec<Attribute>, results
 }
 
 fn relation(name: &'static str, from: (&'static str, &'static str), to: (&'static str, &'static str)) -> Relation {
-    let end = |(entity, attribute)| (Name::fixed(entity), Name::fixed(attribute));
-    Relation { name: Name::fixed(name), from: end(from), to: end(to) }
+    Relation { name: Name::fixed(name), from: End::weak(from.0, from.1), to: End::weak(to.0, to.1) }
 }
 
 fn message_id() -> Attribute {

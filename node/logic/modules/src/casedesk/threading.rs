@@ -82,7 +82,7 @@ fn equal_any(attribute: &'static str, ids: &[&str]) -> Filter {
 }
 
 fn equal(attribute: &'static str, id: &str) -> Filter {
-    Filter::Equal { attribute: Name::fixed(attribute), value: Value::text(id) }
+    Filter::equal(Name::fixed(attribute), Value::text(id))
 }
 
 /// Ancestors that are looked for: the nearest ones. Twice as many conditions, and the rights, must fit one query.

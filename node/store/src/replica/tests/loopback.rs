@@ -89,8 +89,9 @@ impl Site {
         let directory = self.directories[&voter].path();
         let settings = Settings {
             cabinet: Name::fixed("main"),
-            id: voter,
-            voters: Settings::numbered(VOTERS.map(|voter| self.identity(&name(voter)))),
+            identity: self.identity(&name(voter)),
+            founders: Settings::founders(VOTERS.map(|voter| self.identity(&name(voter))), []),
+            peers: VOTERS.map(|voter| self.identity(&name(voter))).into(),
             // One replica keeps its state in memory, which answers like the others.
             state: if voter == 1 { StateKind::Memory } else { StateKind::Sled(directory.join("state")) },
             timing: Timing::default(),

@@ -8,7 +8,7 @@ use caps_overlay::Rng;
 use raft::eraftpb::{Entry, Message, MessageType};
 
 use crate::journal::{self, HardState, JournalWriter, Opened, Record};
-use crate::replication::{Consensus, HandleError, Refusal, Role, Timing};
+use crate::replication::{Consensus, HandleError, Membership, Refusal, Role, Timing};
 use crate::storage::MemoryStorage;
 
 /// Replica 1 of three, with its disk.
@@ -30,7 +30,7 @@ impl Core {
         writer.sync().unwrap();
         let rng = Rng::seeded(seed);
         let draw = Box::new(move |below| rng.below(below));
-        let consensus = Consensus::new(1, vec![1, 2, 3], Timing::default(), reader, applied, draw).unwrap();
+        let consensus = Consensus::new(1, Membership::of_voters(&[1, 2, 3]), Timing::default(), reader, applied, draw).unwrap();
         Self { consensus, writer }
     }
 
@@ -186,12 +186,15 @@ fn a_replica_that_lost_what_it_acknowledged_stops() {
 }
 
 #[test]
-fn another_voters_name_and_a_strangers_are_refused() {
+fn nobody_speaks_as_this_replica_and_no_stranger_answers() {
     let mut core = Core::new(1);
-    for from in [0, 1, 4] {
-        let message = Message { from, term: 1, ..from_two(MessageType::MsgHeartbeat) };
+    for (from, kind) in [(0, MessageType::MsgHeartbeat), (1, MessageType::MsgHeartbeat), (4, MessageType::MsgHeartbeatResponse)] {
+        let message = Message { from, term: 1, ..from_two(kind) };
         assert!(matches!(core.consensus.handle_message(message), Err(HandleError::Refused(Refusal::Sender(who))) if who == from));
     }
+    // A leader that joined while this replica was away is not known here yet.
+    core.consensus.handle_message(Message { from: 4, term: 1, ..from_two(MessageType::MsgHeartbeat) }).unwrap();
+    assert_eq!(core.consensus.standing().leader, Some(4));
 }
 
 fn entry(index: u64) -> journal::Entry {

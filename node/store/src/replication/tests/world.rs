@@ -13,7 +13,8 @@ use raft::eraftpb::Message;
 
 use crate::cabinet::{Cabinet, Proposal, Verdict};
 use crate::journal::{self, JournalReader, JournalWriter};
-use crate::replication::{Consensus, HandleError, Role, Timing, Write, decode, encode, split};
+use crate::replication::membership::test_node;
+use crate::replication::{Consensus, HandleError, Membership, Plan, Role, Timing, Wish, Write, decode, encode, split};
 use crate::state::{MemoryState, State};
 use crate::storage::MemoryStorage;
 
@@ -60,6 +61,7 @@ pub(super) struct Events {
     pub(super) elections: usize,
     pub(super) crashes: usize,
     pub(super) reads: usize,
+    pub(super) changes: usize,
 }
 
 impl Add for Events {
@@ -70,11 +72,12 @@ impl Add for Events {
             elections: self.elections + other.elections,
             crashes: self.crashes + other.crashes,
             reads: self.reads + other.reads,
+            changes: self.changes + other.changes,
         }
     }
 }
 
-/// Three replicas and everything around them. Times are in microseconds.
+/// Three replicas at first, and everything around them. Times are in microseconds.
 pub(super) struct World {
     rng: Rng,
     bug: Bug,
@@ -99,6 +102,7 @@ struct Weather {
     crash_every_us: u64,
     cut_every_us: u64,
     commit_every_us: u64,
+    change_every_us: u64,
 }
 
 enum Event {
@@ -106,17 +110,21 @@ enum Event {
     Deliver { to: u64, bytes: Bytes },
     Synced { replica: u64, life: u64 },
     Commit,
+    Change,
     Read,
     Crash,
     Restart { replica: u64 },
     Cut,
     Heal,
+    Retire { replica: u64 },
 }
 
 struct Replica {
     disk: MemoryStorage,
     /// Counts the starts: what was meant for an earlier life is void.
     life: u64,
+    /// It has seen that it was removed, and never comes back.
+    retired: bool,
     up: Option<Up>,
 }
 
@@ -147,6 +155,12 @@ struct Truth {
     asked: Vec<CommitId>,
 }
 
+impl Replica {
+    fn new() -> Self {
+        Self { disk: MemoryStorage::new(), life: 0, retired: false, up: None }
+    }
+}
+
 type Checked<T = ()> = Result<T, Violation>;
 
 impl World {
@@ -160,8 +174,9 @@ impl World {
             crash_every_us: 500_000 + rng.below(4_000_000),
             cut_every_us: 500_000 + rng.below(4_000_000),
             commit_every_us: 2_000 + rng.below(60_000),
+            change_every_us: 300_000 + Rng::seeded(!seed).below(4_000_000),
         };
-        let replicas = VOTERS.map(|id| (id, Replica { disk: MemoryStorage::new(), life: 0, up: None })).into();
+        let replicas = VOTERS.map(|id| (id, Replica::new())).into();
         let mut world = Self {
             rng,
             bug,
@@ -180,6 +195,10 @@ impl World {
         }
         world.soon(1_000_000, Event::Commit);
         world.soon(1_000_000, Event::Read);
+        // The mistakes on purpose have nothing to do with it, and are found sooner among the same three.
+        if bug == Bug::None {
+            world.soon(1_000_000, Event::Change);
+        }
         world.soon(world.weather.crash_every_us, Event::Crash);
         world.soon(world.weather.cut_every_us, Event::Cut);
         world
@@ -224,6 +243,11 @@ impl World {
                 self.soon(self.weather.commit_every_us, Event::Commit);
                 self.commit()
             }
+            Event::Change if self.now > STORM_US => Ok(()),
+            Event::Change => {
+                self.soon(self.weather.change_every_us, Event::Change);
+                self.change_members()
+            }
             Event::Read => {
                 self.soon(100_000, Event::Read);
                 self.read()
@@ -237,6 +261,11 @@ impl World {
             Event::Cut => {
                 self.soon(self.weather.cut_every_us, Event::Cut);
                 self.cut();
+                Ok(())
+            }
+            Event::Retire { replica } => {
+                let replica = self.replicas.get_mut(&replica).expect("it was a member");
+                (replica.up, replica.retired) = (None, true);
                 Ok(())
             }
             Event::Heal => {
@@ -301,7 +330,12 @@ impl World {
     /// A new object, and now and then a count that everybody wants to raise.
     fn change(&self, leader: u64, id: CommitId) -> Commit {
         let mut reads = Vec::new();
-        let mut changes = vec![Change::Create { object: ObjectId(id.0), entity: Name::fixed("thing"), attributes: BTreeMap::new() }];
+        let mut changes = vec![Change::Create {
+            object: ObjectId(id.0),
+            entity: Name::fixed("thing"),
+            ancestors: Vec::new(),
+            attributes: BTreeMap::new(),
+        }];
         if id.0.is_multiple_of(3) {
             let up = self.replicas[&leader].up.as_ref().expect("it leads");
             let counter = up.cabinet.state().object(COUNTER).expect("memory does not fail");
@@ -310,11 +344,44 @@ impl World {
             let attributes = BTreeMap::from([(Name::fixed("count"), vec![Value::Int(count + 1)])]);
             reads.push(Read::Object { object: COUNTER, version });
             changes.push(match counter {
-                None => Change::Create { object: COUNTER, entity: Name::fixed("counter"), attributes },
+                None => Change::Create { object: COUNTER, entity: Name::fixed("counter"), ancestors: Vec::new(), attributes },
                 Some(_) => Change::Update { object: COUNTER, attributes },
             });
         }
         Commit { id, author: author(), time: 0, reads, changes, effects: Vec::new(), result: BTreeMap::new() }
+    }
+
+    /// An administrator asks whoever leads for another membership: a new member, a vote more or less, a member less.
+    fn change_members(&mut self) -> Checked {
+        let Some(leader) = self.some_leader() else { return Ok(()) };
+        let consensus = &self.replicas[&leader].up.as_ref().expect("it leads").consensus;
+        let members: Vec<u64> = consensus.membership().members().map(|(number, _)| number).collect();
+        let some = members[usize::try_from(self.rng.below(members.len() as u64)).unwrap()];
+        let next = consensus.membership().next_number();
+        let wish = match self.rng.below(5) {
+            0 if members.len() < MEMBERS_MAX => Wish::Admit { identity: test_node(next), incarnation: next },
+            0 | 1 => Wish::Remove(test_node(some)),
+            2 => Wish::Demote(test_node(some)),
+            3 => Wish::Lead(test_node(some)),
+            _ => Wish::Promote(test_node(some)),
+        };
+        let up = self.replicas.get_mut(&leader).and_then(|replica| replica.up.as_mut()).expect("it leads");
+        match up.consensus.plan(&wish) {
+            Ok(Plan::Change(change)) => {
+                up.consensus.propose_change(&change).ok();
+            }
+            Ok(Plan::Transfer(to)) => up.consensus.transfer(to),
+            Ok(Plan::StepAside) => {
+                up.consensus.hand_over();
+            }
+            Ok(Plan::Nothing) | Err(_) => {}
+        }
+        if let Wish::Admit { .. } = wish {
+            // It stands ready before it is admitted, and is not heard of if it never is.
+            self.replicas.entry(next).or_insert_with(Replica::new);
+            self.at(self.now, Event::Restart { replica: next });
+        }
+        self.work(leader)
     }
 
     fn read(&mut self) -> Checked {
@@ -357,7 +424,7 @@ impl World {
     fn restart(&mut self, id: u64) -> Checked {
         let fork = self.rng.fork();
         let replica = self.replicas.get_mut(&id).expect("it is a voter");
-        if replica.up.is_some() {
+        if replica.up.is_some() || replica.retired {
             return Ok(());
         }
         let unopened = |why: String| Violation::Unopened { replica: id, why };
@@ -371,7 +438,7 @@ impl World {
         let mut cabinet = Cabinet::new(MemoryState::new());
         let committed = opened.recovered.hard_state.commit.min(opened.recovered.last_index);
         for entry in read_all(&opened.reader, committed) {
-            match entry.payload.is_empty() {
+            match entry.payload.is_empty() || entry.kind != journal::EntryKind::Normal {
                 true => cabinet.skip(entry.index),
                 false => {
                     let proposal: Proposal = codec::decode(&entry.payload).expect("the test's own entries are well-formed");
@@ -380,7 +447,9 @@ impl World {
             }
         }
         let draw = Box::new(move |below| fork.below(below));
-        let consensus = Consensus::new(id, VOTERS.into(), Timing::default(), opened.reader.clone(), cabinet.mark().index, draw)
+        let applied = cabinet.mark().index;
+        let membership = Membership::of_voters(&VOTERS).after(&opened.reader.changes(applied)).expect("the test's own changes make sense");
+        let consensus = Consensus::new(id, membership, Timing::default(), opened.reader.clone(), applied, draw)
             .map_err(|error| unopened(error.to_string()))?;
         replica.up = Some(Up {
             consensus,
@@ -403,7 +472,7 @@ impl World {
         let one = self.some_voter();
         let other = self.some_voter();
         let kind = self.rng.below(4);
-        for peer in VOTERS {
+        for peer in self.everybody() {
             if kind == 3 && peer != other {
                 continue;
             }
@@ -422,7 +491,7 @@ impl World {
         self.events.retain(|_, event| !matches!(event, Event::Crash | Event::Cut | Event::Restart { .. }));
         self.cut.clear();
         self.weather.loss_percent = 0;
-        for id in VOTERS {
+        for id in self.everybody() {
             if self.replicas[&id].up.is_some() {
                 // A disk that was told to halt later is told otherwise.
                 self.replicas[&id].disk.halt_after(1 << 60);
@@ -446,6 +515,10 @@ impl World {
                     return Ok(());
                 }
             };
+            for fetch in output.fetches {
+                let fetched = fetch.read(&up.reader);
+                up.consensus.handle_fetched(fetched);
+            }
             if let Some(write) = output.write {
                 let number = write.number;
                 let at_once = bug == Bug::AcknowledgeBeforeSync || (bug == Bug::UnsavedVote && write.entries == 0);
@@ -506,7 +579,11 @@ impl World {
                 return Err(Violation::Diverged { index: entry.index });
             }
             self.trace = mix(self.trace, self.now ^ (id << 56) ^ entry.index);
-            if entry.payload.is_empty() {
+            if entry.kind != journal::EntryKind::Normal {
+                up.consensus.apply_change(&entry).expect("the test's own changes make sense");
+                self.counted.changes += 1;
+            }
+            if entry.kind != journal::EntryKind::Normal || entry.payload.is_empty() {
                 up.cabinet.skip(entry.index);
                 continue;
             }
@@ -527,6 +604,10 @@ impl World {
             }
         }
         up.consensus.handle_applied(last);
+        let membership = up.consensus.membership();
+        if membership.member(id).is_none() && id < membership.next_number() {
+            self.at(self.now + FAREWELL_US, Event::Retire { replica: id });
+        }
         Ok(())
     }
 
@@ -574,9 +655,15 @@ impl World {
     /// What must hold once the world is at rest.
     fn compare(&mut self, acknowledged_in_storm: usize) -> Checked {
         let not_healed = |why: &str| Err(Violation::NotHealed(why.to_owned()));
-        let up: Vec<(u64, &Up)> = self.replicas.iter().filter_map(|(id, replica)| Some((*id, replica.up.as_ref()?))).collect();
-        if up.len() != VOTERS.len() {
-            return not_healed("a replica is down");
+        let all: Vec<(u64, &Up)> = self.replicas.iter().filter_map(|(id, replica)| Some((*id, replica.up.as_ref()?))).collect();
+        let Some((_, furthest)) = all.iter().max_by_key(|(_, up)| up.cabinet.mark().index) else { return not_healed("nobody is there") };
+        let membership = furthest.consensus.membership();
+        let up: Vec<(u64, &Up)> = all.iter().filter(|(id, _)| membership.member(*id).is_some()).copied().collect();
+        if up.len() != membership.members().count() || membership.is_joint() {
+            return not_healed("a member is down, or a change has not ended");
+        }
+        if up.iter().any(|(_, up)| up.consensus.membership() != membership) {
+            return not_healed("the replicas do not agree on the membership");
         }
         for (replica, up) in &up {
             for (&commit, &position) in &self.truth.acknowledged {
@@ -619,7 +706,13 @@ impl World {
     }
 
     fn some_voter(&self) -> u64 {
-        1 + self.rng.below(VOTERS.len() as u64)
+        let everybody = self.everybody();
+        everybody[usize::try_from(self.rng.below(everybody.len() as u64)).unwrap()]
+    }
+
+    /// Whoever was ever a member, or was about to be.
+    fn everybody(&self) -> Vec<u64> {
+        self.replicas.keys().copied().collect()
     }
 
     fn at(&mut self, time: u64, event: Event) {
@@ -651,6 +744,7 @@ fn author() -> Author {
         module: Name::fixed("test"),
         module_version: 1,
         method: Name::fixed("test"),
+        reason: None,
     }
 }
 
@@ -666,7 +760,11 @@ fn mix(digest: u64, number: u64) -> u64 {
     z ^ (z >> 31)
 }
 
+/// Who votes at first.
 const VOTERS: [u64; 3] = [1, 2, 3];
+
+/// Members at the same time.
+const MEMBERS_MAX: usize = 5;
 
 /// The object that everybody wants to change.
 const COUNTER: ObjectId = ObjectId(1);
@@ -674,6 +772,9 @@ const COUNTER: ObjectId = ObjectId(1);
 /// How long it storms, and how long it is calm afterwards: an election, and time to catch up.
 const STORM_US: u64 = 15_000_000;
 const CALM_US: u64 = 12_000_000;
+
+/// How long a replica goes on that was removed.
+const FAREWELL_US: u64 = 2_000_000;
 
 /// How long before the end nobody asks for anything any more.
 const SILENCE_US: u64 = 4_000_000;

@@ -1,0 +1,276 @@
+//! How a query of the present is answered: which index proposes objects, and in which order.
+//!
+//! Indexes are asked how many objects they would propose, never more than is worth knowing, and the most selective one is taken. When all
+//! propose much, and the answer is wanted in the order of an attribute, the index of that attribute is walked until there is enough: of N
+//! objects of which m match, that looks at about `limit x N / m`, and looking at all m costs m, so they break even at `m = sqrt(limit x N)`.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use caps_model::query::{Condition, Test};
+use caps_model::{Filter, Name, ObjectId, Query, Value};
+
+use super::index::{Index, Span, is_exact};
+use super::search::Among;
+use super::{State, StateError};
+
+/// How a query is answered.
+#[derive(Debug)]
+pub(crate) enum Plan {
+    /// By looking at these objects.
+    Listed {
+        /// The objects.
+        ids: BTreeSet<ObjectId>,
+        /// What proposed them.
+        by: String,
+    },
+    /// By reading one value's part of an index, where objects stand in the order of ids.
+    Part {
+        /// The index.
+        index: Index,
+        /// The value.
+        value: Value,
+    },
+    /// By walking the index of the first attribute of the order.
+    Ordered,
+    /// By looking at every object of the entity.
+    Entity,
+}
+
+/// A part of the indexes in which every match stands.
+#[derive(Debug)]
+enum Path {
+    /// In this part of this index.
+    Span {
+        index: Index,
+        span: Span,
+        /// The condition, for people.
+        by: String,
+        /// The value, if all of the part stands under it.
+        value: Option<Value>,
+    },
+    /// In some of these.
+    Any(Vec<Self>),
+    /// In each of these.
+    All(Vec<Self>),
+}
+
+/// The plan for a query of which everything is wanted, or only what its limit says.
+pub(crate) fn plan(state: &dyn State, query: &Query, everything: bool) -> Result<Plan, StateError> {
+    let Some(path) = path(state, &query.filter)? else { return Ok(otherwise(query, everything)) };
+    let most = if everything { LISTED_MAX } else { worth_listing(state.counts().objects, query.limit) };
+    if let Some((ids, by)) = path.ids(state, &query.entity, most)? {
+        return Ok(Plan::Listed { ids, by });
+    }
+    if query.order.is_empty()
+        && let Some((index, value)) = path.one_value()
+    {
+        return Ok(Plan::Part { index, value });
+    }
+    if query.order.is_empty() || everything {
+        // Too many to list, but fewer than all: still better than the whole entity, if memory allows.
+        return Ok(match path.ids(state, &query.entity, LISTED_MAX)? {
+            Some((ids, by)) => Plan::Listed { ids, by },
+            None => Plan::Entity,
+        });
+    }
+    Ok(Plan::Ordered)
+}
+
+/// Objects that indexes propose for a filter, and by what; `None`: they propose nothing, or more than `most`.
+pub(crate) fn proposed(state: &dyn State, query: &Query, most: usize) -> Result<Option<BTreeSet<ObjectId>>, StateError> {
+    let Some(path) = path(state, &query.filter)? else { return Ok(None) };
+    Ok(path.ids(state, &query.entity, most)?.map(|(ids, _)| ids))
+}
+
+fn otherwise(query: &Query, everything: bool) -> Plan {
+    if everything || query.order.is_empty() { Plan::Entity } else { Plan::Ordered }
+}
+
+/// Where listing all matches and walking in order cost the same.
+fn worth_listing(objects: u64, limit: u32) -> usize {
+    let even = (u64::from(limit) + 1).saturating_mul(objects).isqrt();
+    usize::try_from(even).unwrap_or(usize::MAX).clamp(LISTED_MIN, LISTED_MAX)
+}
+
+/// Where every match stands; `None`: no index knows.
+///
+/// Filters come from the wire and are at most `DEPTH_MAX` deep, so this recursion is bounded.
+fn path(state: &dyn State, filter: &Filter) -> Result<Option<Path>, StateError> {
+    Ok(match filter {
+        Filter::All | Filter::Not(_) => None,
+        Filter::Where(condition) => of_condition(condition),
+        Filter::Text(words) => Some(Path::All(words.iter().map(|word| word_path(word, filter)).collect())),
+        Filter::Through { attribute, entity: Some(entity), filter: inner } => {
+            let related = related(state, entity, inner)?;
+            let name = format!("{attribute} through {entity}");
+            related.map(|ids| Path::Any(ids.into_iter().map(|id| reference(attribute, id, &name)).collect()))
+        }
+        Filter::Through { .. } => None,
+        Filter::And(all) => {
+            let mut paths = Vec::new();
+            for filter in all {
+                paths.extend(path(state, filter)?);
+            }
+            (!paths.is_empty()).then_some(Path::All(paths))
+        }
+        Filter::Or(any) => {
+            let mut paths = Vec::new();
+            for filter in any {
+                match path(state, filter)? {
+                    Some(path) => paths.push(path),
+                    None => return Ok(None),
+                }
+            }
+            Some(Path::Any(paths))
+        }
+    })
+}
+
+fn of_condition(condition: &Condition) -> Option<Path> {
+    let Condition { attribute, key, test } = condition;
+    let index = Index::Attribute(attribute.clone());
+    let by = Filter::Where(condition.clone()).to_string();
+    let within = |span: Span, value: Option<Value>| {
+        let span = match key {
+            Some(key) => span.under_key(key),
+            None => span,
+        };
+        Path::Span { index: index.clone(), span, by: by.clone(), value: value.filter(|_| key.is_none()) }
+    };
+    match test {
+        Test::Present => {
+            let span = key.as_ref().map_or_else(Span::all, |key| Span::of_key(key));
+            Some(Path::Span { index, span, by, value: None })
+        }
+        Test::Equal(value) => Some(within(Span::of_value(value), Some(value.clone()).filter(is_exact))),
+        Test::In(values) => Some(Path::Any(values.iter().map(|value| within(Span::of_value(value), None)).collect())),
+        Test::Range { from, to } => Some(within(Span::between(from, to), None)),
+        Test::Like(pattern) => {
+            let prefix = pattern.prefix();
+            (!prefix.is_empty()).then(|| within(Span::of_prefix(&prefix), None))
+        }
+        Test::Words(words) => {
+            let filter = Filter::Where(condition.clone());
+            Some(Path::All(words.iter().map(|word| word_path(word, &filter)).collect()))
+        }
+        Test::FromNow { .. } => None,
+    }
+}
+
+fn word_path(word: &caps_model::query::Word, filter: &Filter) -> Path {
+    Path::Span { index: Index::Words, span: Span::of_word(word), by: filter.to_string(), value: None }
+}
+
+fn reference(attribute: &Name, id: ObjectId, by: &str) -> Path {
+    let span = Span::of_value(&Value::Reference(id));
+    Path::Span { index: Index::Attribute(attribute.clone()), span, by: by.to_owned(), value: None }
+}
+
+/// The objects that satisfy a filter, if an index finds them and they are few.
+fn related(state: &dyn State, entity: &Name, filter: &Filter) -> Result<Option<Vec<ObjectId>>, StateError> {
+    let query = Query { filter: filter.clone(), ..Query::all(entity.clone()) };
+    let Some(ids) = proposed(state, &query, RELATED_MAX)? else { return Ok(None) };
+    let mut matching = Vec::new();
+    for id in ids {
+        if let Some(object) = state.object(id)?
+            && query.matches_among(&object, &Among::now(state))?
+        {
+            matching.push(id);
+        }
+    }
+    Ok(Some(matching))
+}
+
+impl Path {
+    /// The objects that stand there, and what led to them; `None` when there are more than `most`.
+    fn ids(&self, state: &dyn State, entity: &Name, most: usize) -> Result<Option<(BTreeSet<ObjectId>, String)>, StateError> {
+        match self {
+            Self::Span { index, span, by, .. } => {
+                let places = state.scan(entity, index, span, false, most.saturating_add(1))?;
+                Ok((places.len() <= most).then(|| (places.iter().map(|place| place.object()).collect(), by.clone())))
+            }
+            Self::Any(paths) => {
+                let (mut ids, mut all_by) = (BTreeSet::new(), Vec::new());
+                for path in paths {
+                    let Some((some, by)) = path.ids(state, entity, most)? else { return Ok(None) };
+                    ids.extend(some);
+                    if !all_by.contains(&by) {
+                        all_by.push(by);
+                    }
+                    if ids.len() > most {
+                        return Ok(None);
+                    }
+                }
+                Ok(Some((ids, all_by.join(" or "))))
+            }
+            Self::All(paths) => {
+                // The smallest is found without counting the largest.
+                let mut budget = LISTED_MIN.min(most);
+                loop {
+                    for path in paths {
+                        if let Some(found) = path.ids(state, entity, budget)? {
+                            return Ok(Some(found));
+                        }
+                    }
+                    if budget >= most {
+                        return Ok(None);
+                    }
+                    budget = budget.saturating_mul(BUDGET_GROWTH).min(most);
+                }
+            }
+        }
+    }
+
+    /// A value that every match has, if the index tells it from all others.
+    fn one_value(&self) -> Option<(Index, Value)> {
+        match self {
+            Self::Span { index, value: Some(value), .. } => Some((index.clone(), value.clone())),
+            Self::All(paths) => paths.iter().find_map(Self::one_value),
+            Self::Span { .. } | Self::Any(_) => None,
+        }
+    }
+}
+
+impl Plan {
+    /// Whether objects come in the query's order, so that the first ones are the answer.
+    pub(crate) fn is_in_order(&self, query: &Query) -> bool {
+        matches!(self, Self::Ordered) || query.order.is_empty()
+    }
+
+    /// In words.
+    pub(crate) fn describe(&self, query: &Query) -> String {
+        match self {
+            Self::Listed { ids, by } => format!("{} objects found by the index for: {by}", ids.len()),
+            Self::Part { index: Index::Attribute(attribute), value } => {
+                format!("the objects with {attribute} {value}, by id, until there are enough")
+            }
+            Self::Part { .. } | Self::Entity => format!("every object of {}", query.entity),
+            Self::Ordered => {
+                let order = query.order.first().map(ToString::to_string).unwrap_or_default();
+                format!("the index of {} in the order {order}, until there are enough", query.entity)
+            }
+        }
+    }
+}
+
+impl fmt::Display for Index {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Attribute(attribute) => attribute.fmt(f),
+            Self::Words => f.write_str("words"),
+        }
+    }
+}
+
+/// So few objects are looked at without asking for something better.
+const LISTED_MIN: usize = 64;
+
+/// Ids held at once, 16 bytes each: beyond that, going through the entity page by page is not much slower.
+const LISTED_MAX: usize = 100_000;
+
+/// By how much more is counted in the next round, when nothing was selective enough in the last.
+const BUDGET_GROWTH: usize = 8;
+
+/// Objects from which others are found through their references.
+const RELATED_MAX: usize = 1_000;
