@@ -4,7 +4,7 @@ CARGO ?= cargo
 # The benchmarks bring programs of others to compare with: only `make bench` builds them.
 OURS = --workspace --exclude caps-overlay-bench --locked
 
-.PHONY: help demo test check tools bench soak fix
+.PHONY: help demo test check tools bench soak torture fix
 
 help:            ## show this
 	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,13 +27,24 @@ tools:           ## install what the tests need and this machine lacks
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then apt-get update -qq && apt-get install -y -qq --no-install-recommends $$missing; \
 	else echo "the tests need these Debian packages:$$missing"; exit 1; fi
 
-bench:           ## measure the overlay beside raw quinn and tonic, in one run, and the step into layer 3
+bench:           ## measure the overlay beside raw quinn and tonic, the step into layer 3, and the cabinet beside etcd and NATS
 	$(CARGO) run --release --locked -p caps-overlay-bench
 	$(CARGO) bench --locked -p caps-logic --features testing --bench module_call
+	@missing=""; command -v etcd >/dev/null || missing="$$missing etcd-server"; command -v nats-server >/dev/null || missing="$$missing nats-server"; \
+	if [ -z "$$missing" ]; then exit 0; fi; \
+	echo "stores to compare with that are not here, and are left out (Debian packages):$$missing"
+	$(CARGO) build --release --locked -p caps-node
+	$(CARGO) run --release --locked -p caps-overlay-bench -- stores
 
 soak:            ## simulate days of cruel network in 20 minutes
 	$(CARGO) build --release --locked -p caps-simulations
 	./target/release/caps-sim soak
+
+torture:         ## kill real processes 300 times while others work with them; damage files; cut the power of simulated disks
+	$(CARGO) build --release --locked -p caps-node -p caps-simulations
+	./target/release/caps-sim torture --rounds 300
+	./target/release/caps-sim torture power
+	./target/release/caps-sim torture corruption --lenient
 
 fix:             ## format, and mend what lints can mend
 	$(CARGO) fmt --all

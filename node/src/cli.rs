@@ -7,7 +7,9 @@ mod connect;
 mod file;
 mod init;
 mod login;
+mod moment;
 mod outcome;
+mod past;
 mod ping;
 mod read;
 mod record;
@@ -84,6 +86,10 @@ enum Command {
     File(file::File),
     /// Show what ever happened to an object.
     History(read::History),
+    /// Show what differs between two moments.
+    Diff(past::Diff),
+    /// Show who made a commit, through what, when and why.
+    Why(past::Why),
     /// Ask what became of a commit.
     Outcome(outcome::Outcome),
     /// Show what the modules declare.
@@ -123,6 +129,8 @@ impl Cli {
             Command::Call(command) => command.run(global).await,
             Command::File(command) => command.run(global).await,
             Command::History(command) => command.run(global).await,
+            Command::Diff(command) => command.run(global).await,
+            Command::Why(command) => command.run(global).await,
             Command::Outcome(command) => command.run(global).await,
             Command::Schema(command) => command.run(global).await,
             Command::Workload(command) => command.run(global).await,

@@ -66,6 +66,14 @@ enum Command {
 }
 
 impl Cli {
+    /// What is logged if nobody says otherwise: faults, except where nodes are made to fail thousands of times.
+    pub fn log_level(&self) -> &'static str {
+        match &self.command {
+            Command::Torture(command) if command.fails_on_purpose() => "off",
+            _ => "error",
+        }
+    }
+
     /// Does what was asked for. `false`: it was done, and what was found is not good.
     pub fn run(self) -> anyhow::Result<bool> {
         match self.command {

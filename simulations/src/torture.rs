@@ -34,8 +34,9 @@ use caps_model::messages::cabinet::{ReplicaRole, ReplicaStatus};
 use caps_node::people;
 use tokio::time::{Instant, sleep};
 
-use client::CabinetClient;
+use client::{CabinetClient, Fate};
 use company::{CLIENTS, Company, GATEWAYS, HOSTS, Programs, REPLICAS};
+use ledger::Entry;
 use load::Load;
 use plan::{Mode, Plan, Strike, Victim};
 use reckoning::{Heads, ProblemKind, Reckoning};
@@ -66,6 +67,8 @@ pub struct Torture {
     heads: Heads,
     /// Rounds since the data was wiped.
     rounds_of_era: u64,
+    /// Everything acknowledged since then: it must be there at the end of the era, too.
+    era: Vec<Entry>,
 }
 
 impl Torture {
@@ -78,27 +81,24 @@ impl Torture {
             let identity = company::client(&deployment.domain, number)?;
             clients.push(CabinetClient::join(&deployment, &identity, company.lives()).await?);
         }
-        let mut gateways = Vec::new();
-        for name in GATEWAYS {
-            let identity = &deployment.node(name)?.identity;
-            gateways.push(Client::new(client::join(&deployment, identity, "nodes", Layer::Host).await?, GATEWAY_PATIENCE));
-        }
-        let mut torture = Self { settings, company, clients, gateways, heads: Heads::default(), rounds_of_era: 0 };
+        let (gateways, heads, era) = (Vec::new(), Heads::default(), Vec::new());
+        let mut torture = Self { settings, company, clients, gateways, heads, rounds_of_era: 0, era };
         torture.found_era().await?;
         Ok(torture)
     }
 
     /// One round. An error is a fault of the torturer; what the tortured did wrong is in the round.
     pub async fn round(&mut self, number: u64) -> anyhow::Result<Round> {
+        let began = Instant::now();
+        let plan = Plan::draw(self.settings.seed, number, self.settings.mode);
+        let mut round = Round { number, what: plan.strike.to_string(), ..Round::default() };
         if self.rounds_of_era >= ERA_ROUNDS {
+            self.end_era(&mut round.reckoning).await?;
             self.company.stop().await?;
             self.company.wipe()?;
             self.found_era().await?;
         }
         self.rounds_of_era += 1;
-        let began = Instant::now();
-        let plan = Plan::draw(self.settings.seed, number, self.settings.mode);
-        let mut round = Round { number, what: plan.strike.to_string(), ..Round::default() };
         let load = Load::new(number, self.clients.clone(), self.gateways.clone(), plan.needs_large());
         let from = self.settled(&mut round.reckoning).await?;
         let mut working = load.begin(from).await?;
@@ -114,23 +114,46 @@ impl Torture {
             Err(error) => round.reckoning.wrong(ProblemKind::Late, format!("{error:#}")),
         }
         working.dismiss().await;
+        self.era.extend(load.ledger.open().entries.iter().filter(|entry| matches!(entry.fate, Fate::Accepted(_))).cloned());
         self.keep_history(&load, &round)?;
         round.took = began.elapsed();
         Ok(round)
     }
 
-    /// Ends everybody in an orderly way, and opens everything once more: what was closed well is not mended.
-    pub async fn end(mut self) -> anyhow::Result<()> {
+    /// Looks once more for everything since the last beginning, and ends everybody in an orderly way.
+    pub async fn end(mut self) -> anyhow::Result<Reckoning> {
+        let mut reckoning = Reckoning::default();
+        self.end_era(&mut reckoning).await?;
         self.company.stop().await?;
+        self.dismiss_gateways().await;
         for client in &self.clients {
             client.leave().await;
         }
-        Ok(())
+        Ok(reckoning)
     }
 
     /// Where everything is.
     pub fn directory(&self) -> &Path {
         self.company.directory()
+    }
+
+    /// After an orderly end and a new start, everything that was acknowledged in all rounds of the era is still there, once.
+    async fn end_era(&mut self, reckoning: &mut Reckoning) -> anyhow::Result<()> {
+        self.company.stop().await?;
+        self.company.start_all()?;
+        let position = self.settled(reckoning).await?;
+        let mut again = Reckoning::default();
+        again.entries(&self.clients[0], &self.era, position.0).await;
+        reckoning.problems.extend(again.problems);
+        self.era.clear();
+        Ok(())
+    }
+
+    async fn dismiss_gateways(&mut self) {
+        for gateway in self.gateways.drain(..) {
+            gateway.overlay().drain(FAREWELL).await;
+            gateway.overlay().environment().tasks.shutdown().await;
+        }
     }
 
     async fn found_era(&mut self) -> anyhow::Result<()> {
@@ -144,8 +167,14 @@ impl Torture {
         let admin = Client::new(client::join(&deployment, &admin, "admins", Layer::Host).await?, GATEWAY_PATIENCE);
         people::add_groups(&admin).await?;
         people::bind_front_ends(&admin, &deployment, |_| "desk").await?;
-        admin.overlay().drain(Duration::from_millis(100)).await;
-        admin.overlay().environment().tasks.shutdown().await;
+        // A client remembers how far it has seen; in a new cabinet nobody ever comes as far. So there are new front ends.
+        self.dismiss_gateways().await;
+        self.gateways.push(admin);
+        self.dismiss_gateways().await;
+        for name in GATEWAYS {
+            let identity = &deployment.node(name)?.identity;
+            self.gateways.push(Client::new(client::join(&deployment, identity, "nodes", Layer::Host).await?, GATEWAY_PATIENCE));
+        }
         Ok(())
     }
 
@@ -200,9 +229,9 @@ impl Torture {
     }
 
     async fn leader(&self) -> Option<String> {
-        for replica in 0..REPLICAS.len() {
+        for (replica, name) in REPLICAS.iter().enumerate() {
             if let Ok(ReplicaStatus { role: ReplicaRole::Leader, .. }) = self.clients[0].status(replica).await {
-                return Some(REPLICAS[replica].to_owned());
+                return Some((*name).to_owned());
             }
         }
         None
@@ -222,9 +251,9 @@ impl Torture {
             }
             self.company.start_all()?;
             let mut statuses = Vec::new();
-            for replica in 0..REPLICAS.len() {
+            for (replica, name) in REPLICAS.iter().enumerate() {
                 let Ok(status) = self.clients[0].status(replica).await else { break };
-                if let Some(problem) = self.heads.take(REPLICAS[replica], &status) {
+                if let Some(problem) = self.heads.take(name, &status) {
                     reckoning.wrong(ProblemKind::Unequal, problem);
                 }
                 statuses.push(status);
@@ -267,5 +296,8 @@ const POINT_PATIENCE: Duration = Duration::from_secs(3);
 const GATEWAY_PATIENCE: Duration = Duration::from_secs(15);
 
 const POLL: Duration = Duration::from_millis(10);
+
+/// How long a client's last words may take.
+const FAREWELL: Duration = Duration::from_millis(100);
 
 const PROBLEMS_MAX: usize = 12;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use caps_model::codec::{decode, encode};
 use caps_model::messages::host::{self, As, Call, Called, HostStatus, LoggedIn, Login, Schemas, Session, codes};
+use caps_model::messages::inspect::{Inspect, Inspected};
 use caps_model::messages::{AskOutcome, From, Get, Got, History, Objects, Outcome, Subscribe, Timeline};
 use caps_model::{CommitId, Name, ObjectId, Position, Query, Record, Wire};
 use caps_overlay::bugs::{self, Bug};
@@ -162,6 +163,11 @@ impl Client {
         let answer: Timeline = self.ask_as(host::HISTORY, history).await?;
         self.saw(answer.position);
         Ok(answer)
+    }
+
+    /// The answer to a question that looks further than at the present.
+    pub async fn inspect(&self, question: Inspect) -> Result<Inspected, ClientError> {
+        self.ask_as(host::INSPECT, question).await
     }
 
     /// What became of a commit. With `seal` the answer is final: what has not happened never will.

@@ -6,6 +6,7 @@ mod patient;
 use std::fmt;
 
 use caps_model::messages::cabinet::{Committed, ReplicaStatus};
+use caps_model::messages::inspect::{Inspect, Inspected};
 use caps_model::messages::{AskOutcome, Get, Got, History, Objects, Outcome, Subscribe, Timeline, Update};
 use caps_model::{Commit, Position, Query};
 use caps_overlay::Priority;
@@ -26,6 +27,8 @@ pub trait CabinetPort: Send + Sync + 'static {
     fn get(&self, get: Get, ask: Ask) -> BoxFuture<'_, Result<Got, CabinetError>>;
     /// What happened to an object.
     fn history(&self, history: History, ask: Ask) -> BoxFuture<'_, Result<Timeline, CabinetError>>;
+    /// The answer to a question that looks further than at the present.
+    fn inspect(&self, question: Inspect, ask: Ask) -> BoxFuture<'_, Result<Inspected, CabinetError>>;
     /// Makes a change durable, or says what stood in its way.
     fn commit(&self, commit: Commit, ask: Ask) -> BoxFuture<'_, Result<Committed, CabinetError>>;
     /// What became of a commit.

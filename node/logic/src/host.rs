@@ -9,6 +9,7 @@
 
 mod call;
 mod failures;
+mod inspect;
 mod login;
 mod read;
 mod subscription;

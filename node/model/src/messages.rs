@@ -5,6 +5,7 @@
 
 pub mod cabinet;
 pub mod host;
+pub mod inspect;
 
 use bincode::{Decode, Encode};
 
@@ -19,34 +20,6 @@ pub struct Objects {
     pub objects: Vec<Object>,
     /// Whether the limit, or the size of a frame, cut something off.
     pub more: bool,
-}
-
-/// How many objects satisfy a query.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
-pub struct Counted {
-    /// Every commit up to this one is reflected.
-    pub position: Position,
-    /// How many.
-    pub count: u64,
-    /// Whether that is all of them: counting ends somewhere.
-    pub exact: bool,
-}
-
-/// How a query is answered.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
-pub struct Explained {
-    /// Every commit up to this one is reflected.
-    pub position: Position,
-    /// Which objects are looked at, and what finds them.
-    pub plan: String,
-    /// How many objects were looked at.
-    pub looked_at: u64,
-    /// How many of those satisfied the query.
-    pub matched: u64,
-    /// Whether they were sorted afterwards.
-    pub sorted: bool,
-    /// How many were answered.
-    pub answered: u64,
 }
 
 /// Asks for the present values of given objects; at most [`GET_MAX`].
@@ -215,8 +188,6 @@ impl ObjectChange {
 }
 
 impl Wire for Objects {}
-impl Wire for Counted {}
-impl Wire for Explained {}
 impl Wire for Get {}
 impl Wire for Got {}
 impl Wire for History {}

@@ -4,23 +4,27 @@ use std::collections::BTreeSet;
 
 use anyhow::Context;
 use caps_model::messages::History as Ask;
+use caps_model::messages::inspect::{Inspect, Inspected};
 use caps_model::{Filter, Name, Object, ObjectId, Order, Position, query};
 use clap::Args;
 use serde_json::json;
 
 use super::Global;
 use super::connect::with_client;
+use super::moment::{Moment, Place};
 use crate::output;
 use crate::output::say;
 
 /// List the objects of an entity that satisfy a filter.
 ///
-/// A filter compares attributes with values: = != < <= > >=, `has attribute`, and, or, not, parentheses. A condition on an attribute with
-/// several values holds when some value satisfies it.
+/// A filter compares attributes with values: = != < <= > >=, in (..), between .. and .., like, ilike, matches (a regular expression), about
+/// (words), has, empty, and, or, not, parentheses; `customer.country = SE` looks through a reference, `names['sv']` into a map, `due < now + 2d`
+/// at the clock, `text 'leaking pump*'` at all texts. A condition on an attribute with several values holds when some value satisfies it.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  caps query case\n  caps query case 'status = open and priority >= 3' --order 'due_at desc, number'\n  \
-    caps query message \"from = 'astrid@example.com'\" --json"
+    caps query message \"from = 'astrid@example.com'\" --json\n  caps query case 'status = open' --at 2d\n  \
+    caps query case \"text 'pump leak*'\" --explain"
 )]
 pub(super) struct Query {
     /// The entity: `caps schema` lists them.
@@ -33,6 +37,18 @@ pub(super) struct Query {
     /// At most this many.
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=i64::from(query::LIMIT_MAX)))]
     limit: u32,
+    /// Go on after the page that printed this.
+    #[arg(long, value_name = "CURSOR")]
+    after: Option<Place>,
+    /// As it was then: a position, a time, or how long ago.
+    #[arg(long, value_name = "MOMENT")]
+    at: Option<Moment>,
+    /// Only say how many there are now.
+    #[arg(long, conflicts_with_all = ["at", "explain", "order", "after"])]
+    count: bool,
+    /// Only say how the answer is found.
+    #[arg(long, conflicts_with_all = ["at"])]
+    explain: bool,
     /// Only these attributes as columns.
     #[arg(long, value_delimiter = ',', value_name = "NAMES")]
     columns: Vec<String>,
@@ -40,22 +56,66 @@ pub(super) struct Query {
 
 impl Query {
     pub(super) async fn run(&self, global: &Global) -> anyhow::Result<()> {
+        let query = caps_model::Query {
+            filter: self.filter.clone().unwrap_or(Filter::All),
+            order: self.order.clone(),
+            after: self.after.clone().map(|place| place.0),
+            ..caps_model::Query::all(self.entity.clone()).limit(self.limit)
+        };
         with_client(global, async |client| {
-            let filter = self.filter.clone().unwrap_or(Filter::All);
-            let query = caps_model::Query { order: self.order.clone(), ..caps_model::Query::all(self.entity.clone()) };
-            let answer = client.query(query.and(filter).limit(self.limit)).await?;
+            if self.count {
+                return print_count(client.inspect(Inspect::Count { query }).await?, global.json);
+            }
+            if self.explain {
+                return print_plan(client.inspect(Inspect::Explain { query }).await?, global.json);
+            }
+            let answer = match self.at {
+                None => client.query(query.clone()).await?,
+                Some(at) => match client.inspect(Inspect::find(query.clone(), at.0)).await? {
+                    Inspected::Found(objects) => objects,
+                    _ => anyhow::bail!(OTHER_RELEASE),
+                },
+            };
+            let last = answer.objects.last().filter(|_| answer.more);
+            let next = last.map(|last| Place(query.cursor(last)).written()).transpose()?;
             if global.json {
                 let objects: Vec<_> = answer.objects.iter().map(output::object).collect();
-                say!("{}", json!({"position": answer.position.0, "more": answer.more, "objects": objects}));
+                say!("{}", json!({"position": answer.position.0, "more": answer.more, "after": next, "objects": objects}));
                 return Ok(());
             }
             print_table(&answer.objects, &self.columns);
-            let more = if answer.more { ", and there are more: raise --limit or narrow the filter" } else { "" };
+            let more =
+                next.map(|next| format!(", and there are more: raise --limit, narrow the filter, or --after {next}")).unwrap_or_default();
             say!("{} objects at position {}{more}", answer.objects.len(), answer.position);
             Ok(())
         })
         .await
     }
+}
+
+fn print_count(answer: Inspected, as_json: bool) -> anyhow::Result<()> {
+    let Inspected::Counted(counted) = answer else { anyhow::bail!(OTHER_RELEASE) };
+    if as_json {
+        say!("{}", json!({"position": counted.position.0, "count": counted.count, "exact": counted.exact}));
+    } else {
+        let or_more = if counted.exact { "" } else { " or more" };
+        say!("{}{or_more} objects at position {}", counted.count, counted.position);
+    }
+    Ok(())
+}
+
+fn print_plan(answer: Inspected, as_json: bool) -> anyhow::Result<()> {
+    let Inspected::Explained(plan) = answer else { anyhow::bail!(OTHER_RELEASE) };
+    if as_json {
+        let figures = json!({"position": plan.position.0, "plan": plan.plan, "looked_at": plan.looked_at, "matched": plan.matched,
+            "sorted": plan.sorted, "answered": plan.answered});
+        say!("{figures}");
+    } else {
+        let sorted = if plan.sorted { ", sorted afterwards" } else { "" };
+        say!("{}{sorted}", plan.plan);
+        say!("looked at {}, matched {}, answered {}", plan.looked_at, plan.matched, plan.answered);
+    }
+    Ok(())
 }
 
 /// Show objects by id.
@@ -117,12 +177,14 @@ impl History {
                 return Ok(());
             }
             anyhow::ensure!(!answer.events.is_empty(), "there is no object {}, or none that you may read", self.object);
-            let mut table = output::table(&["POSITION", "TIME", "METHOD", "BY", "CHANGED"]);
+            let mut table = output::table(&["POSITION", "TIME", "METHOD", "BY", "WHY", "CHANGED"]);
             for (place, event) in answer.events.iter().enumerate() {
                 let before = answer.events.get(place + 1).map(|earlier| &earlier.object);
                 let by = event.user.map_or_else(|| event.front_end.clone(), |user| format!("user #{user}"));
                 let method = format!("{}.{}", event.method.0, event.method.1);
-                table.add_row([event.object.version.to_string(), output::moment(event.time), method, by, changed(before, &event.object)]);
+                let why = event.reason.clone().unwrap_or_default();
+                let changed = changed(before, &event.object);
+                table.add_row([event.object.version.to_string(), output::moment(event.time), method, by, why, changed]);
             }
             say!("{table}");
             Ok(())
@@ -138,7 +200,11 @@ fn changed(before: Option<&Object>, after: &Object) -> String {
     }
     let names: BTreeSet<&Name> = before.iter().flat_map(|object| object.attributes.keys()).chain(after.attributes.keys()).collect();
     let differs = |name: &&Name| before.map_or(&[][..], |object| object.values(name.as_str())) != after.values(name.as_str());
-    let shown = names.into_iter().filter(differs).map(|name| format!("{name}={}", output::values(after.values(name.as_str()))));
+    let shown = names.into_iter().filter(differs).map(|name| {
+        let was = before.map_or(&[][..], |object| object.values(name.as_str()));
+        let is = output::values(after.values(name.as_str()));
+        if was.is_empty() { format!("{name}={is}") } else { format!("{name}: {} -> {is}", output::values(was)) }
+    });
     shown.collect::<Vec<_>>().join(" ")
 }
 
@@ -166,3 +232,6 @@ pub(super) fn object_id(text: &str) -> Result<ObjectId, caps_model::ParseIdError
 
 /// More columns than this fit no terminal.
 const COLUMNS_SHOWN: usize = 8;
+
+/// What an answer of another shape tells.
+const OTHER_RELEASE: &str = "the host answered something else: is it of another release?";

@@ -5,6 +5,7 @@
 //! [`Cabinet::apply`] are part of what replicas agree on: changing one changes history.**
 
 mod decide;
+mod inspect;
 mod read;
 
 #[cfg(test)]
@@ -23,8 +24,9 @@ use sha2::{Digest, Sha256};
 
 pub use crate::state::{Changed, Counts, Mark};
 pub use decide::{PROPOSAL_BYTES_MAX, Refusal, admit};
+pub use inspect::{COMMITS_COMPARED_MAX, COUNT_MAX};
 pub(crate) use read::object_bytes;
-pub use read::{ANSWER_BYTES_MAX, COUNT_MAX, ReadError};
+pub use read::{ANSWER_BYTES_MAX, ReadError};
 
 use crate::state::{CommitRecord, Fate, State, StateError, Step, Transaction};
 
@@ -138,12 +140,13 @@ impl<S: State> Cabinet<S> {
             id: commit.id,
             index: self.mark.index,
             time: commit.time,
+            moment: self.mark.moment.max(commit.time),
             author: commit.author.clone(),
             objects: changes.iter().map(|change| change.after.id).collect(),
             effects: commit.effects.clone(),
             result: commit.result.clone(),
         };
-        let mark = Mark { index: self.mark.index, position, chain_head };
+        let mark = Mark { index: self.mark.index, position, chain_head, moment: record.moment };
         self.state.write(&Transaction { mark, step: Step::Commit { record: &record, changes: &changes } })?;
         self.mark = mark;
         let verdict = Verdict::Commit(Committed::Accepted { position, result: record.result, repeated: false });

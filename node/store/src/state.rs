@@ -24,7 +24,7 @@ pub use self::sled::{SledState, StateOpened};
 pub use index::{Index, Place, Span};
 pub use memory::MemoryState;
 pub(crate) use plan::{plan, proposed};
-pub(crate) use search::{search, search_all, search_at};
+pub(crate) use search::{Among, search, search_all, search_at};
 
 /// Something that keeps what the journal materialises into.
 pub trait State: Send + Debug {
@@ -74,6 +74,8 @@ pub struct Mark {
     pub position: Position,
     /// The hash chain over all commits up to it.
     pub chain_head: [u8; 32],
+    /// The latest time of any commit up to it: microseconds since 1970.
+    pub moment: i64,
 }
 
 /// How much a state holds.
@@ -94,6 +96,8 @@ pub struct CommitRecord {
     pub index: u64,
     /// When the host decided it: microseconds since 1970.
     pub time: i64,
+    /// The latest time of any commit up to this one: it never goes back, so that a time has a position.
+    pub moment: i64,
     /// Who asked for it.
     pub author: Author,
     /// The objects it changed.

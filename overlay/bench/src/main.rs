@@ -4,6 +4,8 @@
 //! with mutual TLS 1.3 and P-256 certificates. The cases take turns in rounds, so that whatever else the machine does
 //! falls upon all of them; medians over the rounds are reported, with their spread.
 //!
+//! [`stores`] does the same with the cabinet beside etcd and NATS.
+//!
 //! It never fails because a figure is bad: aims that are not met are shown as short. Start reading at [`case`], which says
 //! what is measured; then [`run`], which takes the turns; then one file per family: [`raw_quinn`], [`tonic_calls`],
 //! [`overlay_calls`], [`leaves`].
@@ -25,6 +27,8 @@ mod tonic_calls;
 mod ratio;
 mod report;
 
+mod stores;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -39,6 +43,7 @@ fn main() -> anyhow::Result<()> {
     let cli = Cli::parse();
     match cli.child {
         None => run::run(&cli.settings),
+        Some(Child::Stores(stores)) => stores.run(),
         Some(Child::Serve { case, certificates }) => processes::serve(find(&case)?, &certificates),
         Some(Child::Measure { case, certificates, address, server_pid, seconds }) => {
             processes::measure(find(&case)?, &Target { certificates, address, server_pid, seconds })
@@ -63,9 +68,11 @@ struct Cli {
     child: Option<Child>,
 }
 
-/// What this program runs as its own children.
+/// What else can be measured, and what this program runs as its own children.
 #[derive(Debug, Subcommand)]
 enum Child {
+    /// Measure the cabinet beside etcd and NATS JetStream, three processes each.
+    Stores(stores::Stores),
     /// Serves one case until its standard input ends.
     #[command(hide = true)]
     Serve { case: String, certificates: PathBuf },
@@ -82,5 +89,6 @@ Examples:
   caps-bench --only bulk --only cold      two families
   caps-bench --seconds 3 --rounds 9       longer and steadier
   caps-bench --json                       the report as one line of JSON, for programs
+  caps-bench stores                       commits and local reads beside etcd and NATS
 
 From the work tree: cargo run --release -p caps-overlay-bench -- --only bulk";

@@ -85,7 +85,7 @@ fn takes_part(case: Case, round: u32) -> bool {
     case.workload != Workload::Leaves || round == 1
 }
 
-fn seconds(text: &str) -> Result<f64, String> {
+pub(crate) fn seconds(text: &str) -> Result<f64, String> {
     let seconds: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
     if (0.1..=600.0).contains(&seconds) { Ok(seconds) } else { Err("must be from 0.1 to 600".to_owned()) }
 }

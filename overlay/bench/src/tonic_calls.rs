@@ -102,7 +102,7 @@ impl UnaryService<Bytes> for Echo {
 
 /// Messages that are their own encoding.
 #[derive(Clone, Copy, Debug)]
-struct Plain;
+pub(crate) struct Plain;
 
 impl Codec for Plain {
     type Encode = Bytes;

@@ -359,7 +359,8 @@ fn bend(bent: Bent) -> Bend {
         Bent::Straight => hops,
         Bent::Calm | Bent::NoDisk => calm(hops),
         Bent::Instant(side) if Side::of(from, to) == Some(side) => Vec::new(),
-        Bent::Longer(side, by) if Side::of(from, to) == Some(side) && from.site != to.site => {
+        // A line of its own is a way to go, too, however near its other end is.
+        Bent::Longer(side, by) if Side::of(from, to) == Some(side) && hops.iter().any(|(id, _)| !matches!(id, HopId::Lan(_))) => {
             // A wire of its own for each pair: nothing else changes.
             let wire = HopId::NodeUp(format!("{} to {}", from.name, to.name));
             calm(hops).into_iter().chain([(wire, LinkFigures { mtu_bytes: u16::MAX, ..LinkFigures::ideal(by / 2) })]).collect()

@@ -1,12 +1,14 @@
 //! `caps-sim torture`: cruelty to real processes.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use caps_node::say;
 use caps_overlay::bugs::{self, Bug};
 use clap::{Args, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::history;
 use crate::torture::company::Programs;
@@ -46,6 +48,12 @@ enum Other {
         /// Print JSON: one object a file.
         #[arg(long)]
         json: bool,
+    },
+    /// Become another program that does not outlive whoever started this one.
+    #[command(hide = true)]
+    Launch {
+        #[arg(last = true, required = true)]
+        command: Vec<OsString>,
     },
     /// Run a replica that dies at a point; what rounds are made of.
     #[command(hide = true)]
@@ -141,12 +149,18 @@ struct PowerCuts {
 }
 
 impl Torture {
+    /// Whether nodes in this very process fail, as they are to.
+    pub(super) fn fails_on_purpose(&self) -> bool {
+        matches!(self.other, Some(Other::Power(_)))
+    }
+
     pub(super) fn run(self) -> anyhow::Result<bool> {
         match self.other {
             None => self.rounds.run(),
             Some(Other::Corruption(command)) => command.run(),
             Some(Other::Power(command)) => command.run(),
             Some(Other::History { files, json }) => judge(&files, json),
+            Some(Other::Launch { command }) => node::launch(&command).map(|()| true),
             Some(Other::Node { config, node, die_at }) => node::run(&config, &node, die_at).map(|()| true),
         }
     }
@@ -163,7 +177,7 @@ impl Rounds {
         };
         let bar = if self.json { ProgressBar::hidden() } else { ProgressBar::new(wanted.end - wanted.start) };
         bar.set_style(ProgressStyle::with_template("{elapsed} {wide_bar} {pos}/{len} {msg}")?);
-        let sum = runtime()?.block_on(async {
+        let sum = runtime()?.block_on(unless_interrupted(async {
             let mut torture = Tortured::begin(settings).await?;
             let mut sum = Sum::default();
             for number in wanted {
@@ -174,9 +188,12 @@ impl Rounds {
                 bar.inc(1);
                 bar.set_message(format!("{} killed, {} acknowledged, {} bad", sum.kills, sum.acknowledged, sum.bad));
             }
-            torture.end().await?;
+            let mut last = Round { number: sum.rounds, what: "the last end".to_owned(), ..Round::default() };
+            last.reckoning.problems = torture.end().await?.problems;
+            self.tell(&last, &bar);
+            sum.take_last(&last);
             anyhow::Ok(sum)
-        });
+        }));
         bar.finish_and_clear();
         let sum = sum.with_context(|| format!("logs and data are in {}", directory.display()))?;
         if self.json {
@@ -234,7 +251,7 @@ impl Corrupt {
         let bar = if self.json { ProgressBar::hidden() } else { ProgressBar::new_spinner() };
         bar.set_style(ProgressStyle::with_template("{elapsed} {spinner} {msg}")?);
         bar.enable_steady_tick(std::time::Duration::from_millis(200));
-        let table = runtime()?.block_on(corruption::run(&wanted, &|what| bar.set_message(what.to_owned())));
+        let table = runtime()?.block_on(unless_interrupted(corruption::run(&wanted, &|what| bar.set_message(what.to_owned()))));
         bar.finish_and_clear();
         let table = table.with_context(|| format!("logs and data are in {}", directory.display()))?;
         if self.json {
@@ -293,6 +310,19 @@ fn judge(files: &[PathBuf], json: bool) -> anyhow::Result<bool> {
 
 fn known_bug(name: &str) -> Result<Bug, String> {
     Bug::named(name).ok_or_else(|| format!("no such bug; there are {}", Bug::ALL.map(|bug| bug.facts().name).join(", ")))
+}
+
+/// Works until it is done or somebody has had enough. Processes are killed when what holds them is dropped, which a signal would not do.
+async fn unless_interrupted<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for signals")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for signals")?;
+    tokio::select! {
+        // A signal first: whoever gives up does not want the rest.
+        biased;
+        _ = terminate.recv() => bail!("interrupted"),
+        _ = interrupt.recv() => bail!("interrupted"),
+        done = work => done,
+    }
 }
 
 fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {

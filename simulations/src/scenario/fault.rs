@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use caps_model::messages::cabinet::OrderKind;
 use serde::{Deserialize, Serialize};
 
 /// Something that happens, when, and for how long.
@@ -114,6 +115,36 @@ pub enum Fault {
         /// Whose.
         node: Target,
     },
+    /// A disk flips a bit of what was written to the journal long ago; the machine loses power, and comes back at the end.
+    Corrupt {
+        /// Whose.
+        node: Target,
+    },
+    /// An administrator lets a replica follow.
+    AddLearner {
+        /// Which.
+        node: Target,
+    },
+    /// An administrator gives a learner a vote.
+    Promote {
+        /// Which.
+        node: Target,
+    },
+    /// An administrator takes a voter its vote.
+    Demote {
+        /// Which.
+        node: Target,
+    },
+    /// An administrator takes a replica out of the cabinet.
+    Remove {
+        /// Which.
+        node: Target,
+    },
+    /// An administrator lets a voter lead.
+    Transfer {
+        /// Which.
+        node: Target,
+    },
     /// The NAT in front of a front end gives it another port.
     NatRebind {
         /// Which.
@@ -158,6 +189,12 @@ impl Fault {
             Self::ClockDrift { .. } => "clock-drift",
             Self::DiskFull { .. } => "disk-full",
             Self::SyncFails { .. } => "sync-fails",
+            Self::Corrupt { .. } => "corrupt",
+            Self::AddLearner { .. } => "add-learner",
+            Self::Promote { .. } => "promote",
+            Self::Demote { .. } => "demote",
+            Self::Remove { .. } => "remove",
+            Self::Transfer { .. } => "transfer",
             Self::NatRebind { .. } => "nat-rebind",
             Self::AddressChange { .. } => "address-change",
         }
@@ -176,6 +213,12 @@ impl Fault {
             | Self::ClockDrift { node, .. }
             | Self::DiskFull { node }
             | Self::SyncFails { node }
+            | Self::Corrupt { node }
+            | Self::AddLearner { node }
+            | Self::Promote { node }
+            | Self::Demote { node }
+            | Self::Remove { node }
+            | Self::Transfer { node }
             | Self::NatRebind { node }
             | Self::AddressChange { node } => Some(node),
             Self::Swizzle
@@ -185,6 +228,18 @@ impl Fault {
             | Self::Flap { .. }
             | Self::SiteDown { .. } => None,
         }
+    }
+
+    /// What an administrator wants of the node, if it is that.
+    pub(super) fn order(&self) -> Option<OrderKind> {
+        Some(match self {
+            Self::AddLearner { .. } => OrderKind::AddLearner,
+            Self::Promote { .. } => OrderKind::Promote,
+            Self::Demote { .. } => OrderKind::Demote,
+            Self::Remove { .. } => OrderKind::Remove,
+            Self::Transfer { .. } => OrderKind::Transfer,
+            _ => return None,
+        })
     }
 
     /// The sites that it names.

@@ -2,9 +2,10 @@
 
 mod faults;
 mod healing;
+mod orders;
 mod reckoning;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use caps_certs_gen::Layer;
@@ -54,6 +55,10 @@ struct Run {
     paused: BTreeSet<String>,
     /// Nodes whose disk or clock had a fault: they may stop by themselves, and may not be able to start.
     sick: BTreeSet<String>,
+    /// What administrators want of the replicas, in the order in which they want it.
+    orders: VecDeque<orders::Standing>,
+    /// Nodes of layer 1 that do not belong to the cabinet.
+    outside: BTreeSet<String>,
     faults: BTreeMap<String, u64>,
     violations: Vec<Violation>,
     story: Vec<(Duration, String)>,
@@ -62,6 +67,9 @@ struct Run {
 impl Run {
     fn new(scenario: Scenario, seed: u64, plan: Vec<Planned>, world: World) -> Self {
         let rng = world.fork_rng();
+        let cabinet = &world.deployment().cabinet;
+        let belongs = |name: &String| cabinet.voters.contains(name) || cabinet.learners.contains(name);
+        let outside = world.names(Layer::Cabinet).into_iter().filter(|name| !belongs(name)).collect();
         Self {
             scenario,
             seed,
@@ -75,6 +83,8 @@ impl Run {
             comebacks: BTreeMap::new(),
             paused: BTreeSet::new(),
             sick: BTreeSet::new(),
+            orders: VecDeque::new(),
+            outside,
             faults: BTreeMap::new(),
             violations: Vec::new(),
             story: Vec::new(),
@@ -178,7 +188,7 @@ impl Run {
     async fn storm(&mut self, told: &impl Fn(Duration), real: &RealLimit) -> anyhow::Result<()> {
         let begin = Instant::now();
         let end = begin + self.scenario.length;
-        let mut plan: std::collections::VecDeque<Planned> = self.plan.clone().into();
+        let mut plan: VecDeque<Planned> = self.plan.clone().into();
         let mut endings: Vec<Ending> = Vec::new();
         loop {
             let now = Instant::now();
@@ -199,6 +209,7 @@ impl Run {
                 self.tell(&changed);
             }
             self.come_back(now).await?;
+            self.carry_out().await?;
             self.look();
             told(self.world.now());
             real.check()?;

@@ -6,8 +6,8 @@ use bytes::Bytes;
 use caps_certs_gen::{Identity, Layer, NodeCredentials, TrustAnchors};
 use caps_model::commit::{Author, Change, Read};
 use caps_model::messages::cabinet::{self, Committed, ReplicaStatus};
-use caps_model::messages::{AskOutcome, Get, Got, Objects, Outcome, Subscribe};
-use caps_model::{Commit, CommitId, Name, ObjectId, Query, Record, Wire, codec};
+use caps_model::messages::{AskOutcome, Get, Got, History, Outcome, Subscribe, Timeline};
+use caps_model::{Commit, CommitId, Name, ObjectId, Record, Wire, codec};
 use caps_node::deployment::Deployment;
 use caps_overlay::{CallError, CallOptions, Config, Environment, MethodId, Overlay, Priority, Replies, Rng, Seed, Timing, To};
 use tokio::time::{Instant, sleep};
@@ -147,9 +147,9 @@ impl CabinetClient {
         }
     }
 
-    /// The objects that satisfy a query, as this replica has them.
-    pub async fn query(&self, replica: usize, query: &Query, at_least: u64) -> Result<Objects, AskError> {
-        self.ask(replica, cabinet::QUERY, query, at_least).await
+    /// What ever happened to an object, as this replica has it.
+    pub async fn history(&self, replica: usize, object: ObjectId) -> Result<Timeline, AskError> {
+        self.ask(replica, cabinet::HISTORY, &History { object, before: None, limit: 10 }, 0).await
     }
 
     /// How a replica is.

@@ -34,7 +34,7 @@ pub struct Company {
 pub struct Programs {
     /// The `caps` program.
     pub caps: PathBuf,
-    /// This program, for replicas that die at a point.
+    /// This program: it becomes `caps` after it has seen to it that no process outlives the torturer, or is a replica that dies at a point.
     pub this: PathBuf,
 }
 
@@ -90,7 +90,8 @@ impl Company {
 
     /// Starts a node: `caps run`.
     pub fn start(&mut self, name: &str) -> anyhow::Result<()> {
-        let mut command = Command::new(&self.programs.caps);
+        let mut command = Command::new(&self.programs.this);
+        command.args(["torture", "launch", "--"]).arg(&self.programs.caps);
         command.arg("--config").arg(&self.deployment.path).args(["run", "--node", name]);
         self.spawn(name, command)
     }

@@ -51,7 +51,8 @@ pub struct Row {
     pub cases: u64,
     /// Cases in which the replica said that something was damaged.
     pub detected: u64,
-    /// Cases in which it took the damage for the torn tail of a crash: it cut it off, and said so.
+    /// Cases in which it took the damage to the journal for the torn tail of a crash: it cut it off, and said so. It may have been detected
+    /// elsewhere all the same.
     pub torn_tail: u64,
     /// Cases in which nobody noticed anything, and nothing was wrong with what was read.
     pub unnoticed: u64,
@@ -102,7 +103,7 @@ impl Row {
     fn take(&mut self, ended: Ended) {
         self.cases += 1;
         self.detected += u64::from(ended.detected);
-        self.torn_tail += u64::from(ended.torn_tail && !ended.detected);
+        self.torn_tail += u64::from(ended.torn_tail);
         self.unnoticed += u64::from(!ended.detected && !ended.torn_tail);
         self.repaired += u64::from(ended.repaired);
         self.wrong_answers += ended.wrong.len() as u64;

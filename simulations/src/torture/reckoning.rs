@@ -106,7 +106,7 @@ impl Reckoning {
     }
 
     /// Asks for the outcome of every commit, and for every object at every replica.
-    async fn entries(&mut self, client: &CabinetClient, entries: &[Entry], position: u64) {
+    pub async fn entries(&mut self, client: &CabinetClient, entries: &[Entry], position: u64) {
         let outcomes = stream::iter(entries.iter().cloned()).map(|entry| async move {
             let outcome = repeat(client, |replica| client.outcome(replica, entry.commit, entry.fate == Fate::Unknown)).await;
             (entry, outcome)

@@ -89,6 +89,13 @@ impl Sum {
         self.seconds += round.took.as_secs_f64();
     }
 
+    /// Takes in what was found at the very end, which is no round.
+    pub fn take_last(&mut self, last: &Round) {
+        let rounds = self.rounds;
+        self.take(last);
+        self.rounds = rounds;
+    }
+
     /// Whether nothing was wrong.
     pub fn is_good(&self) -> bool {
         self.bad == 0

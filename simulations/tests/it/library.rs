@@ -56,6 +56,30 @@ goes_well! {
     sync_fails_unnoticed: "sync-fails-unnoticed", 40;
 }
 
+/// Changes of who keeps the cabinet, and repairs: whole, under three seeds.
+macro_rules! keeps_its_members {
+    ($($test:ident: $name:literal;)*) => {$(
+        #[test]
+        fn $test() {
+            for seed in 1..=3 {
+                let scenario = Scenario::read(&directory().join(concat!($name, ".toml"))).unwrap();
+                let outcome = scenario::run(&scenario, seed, None, |_| {}).unwrap();
+                assert!(outcome.is_good(), "seed {seed}: {:#?}\n{:#?}\n{:#?}", outcome.violations, outcome.unmet, outcome.failed);
+                assert_eq!(outcome.faults, scenario.timetable.len() as u64, "seed {seed}: {:?}", outcome.faults_by_kind);
+            }
+        }
+    )*};
+}
+
+keeps_its_members! {
+    catch_up: "catch-up";
+    corrupted_minority: "corrupted-minority";
+    leader_transfer: "leader-transfer";
+    membership_change: "membership-change";
+    power_cut_of_replicas: "power-cut-of-replicas";
+    slow_learner: "slow-learner";
+}
+
 fn goes_well(name: &str, length: Duration) {
     let mut scenario = Scenario::read(&directory().join(format!("{name}.toml"))).unwrap();
     scenario.length = scenario.length.min(length);

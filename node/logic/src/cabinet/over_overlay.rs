@@ -4,6 +4,7 @@ use std::sync::RwLock;
 
 use bytes::Bytes;
 use caps_model::messages::cabinet::{self, Committed, ReplicaStatus};
+use caps_model::messages::inspect::{Inspect, Inspected};
 use caps_model::messages::{AskOutcome, Get, Got, History, Objects, Outcome, Subscribe, Timeline, Update};
 use caps_model::{Commit, Query, Wire, codec};
 use caps_overlay::Layer;
@@ -69,6 +70,10 @@ impl CabinetPort for OverlayCabinet {
 
     fn history(&self, history: History, ask: Ask) -> BoxFuture<'_, Result<Timeline, CabinetError>> {
         self.call(cabinet::HISTORY, history, ask).boxed()
+    }
+
+    fn inspect(&self, question: Inspect, ask: Ask) -> BoxFuture<'_, Result<Inspected, CabinetError>> {
+        self.call(cabinet::INSPECT, question, ask).boxed()
     }
 
     fn commit(&self, commit: Commit, ask: Ask) -> BoxFuture<'_, Result<Committed, CabinetError>> {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use caps_model::messages::cabinet::{Committed, ReplicaStatus};
+use caps_model::messages::inspect::{Inspect, Inspected};
 use caps_model::messages::{AskOutcome, Get, Got, History, Objects, Outcome, Subscribe, Timeline};
 use caps_model::{Commit, Query};
 use caps_overlay::Rng;
@@ -62,6 +63,10 @@ impl CabinetPort for PatientCabinet {
 
     fn history(&self, history: History, ask: Ask) -> BoxFuture<'_, Result<Timeline, CabinetError>> {
         async move { self.until_answered(ask, || self.cabinet.history(history.clone(), ask)).await }.boxed()
+    }
+
+    fn inspect(&self, question: Inspect, ask: Ask) -> BoxFuture<'_, Result<Inspected, CabinetError>> {
+        async move { self.until_answered(ask, || self.cabinet.inspect(question.clone(), ask)).await }.boxed()
     }
 
     fn commit(&self, commit: Commit, ask: Ask) -> BoxFuture<'_, Result<Committed, CabinetError>> {

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use caps_model::messages::cabinet::{Committed, ReplicaRole, ReplicaStatus};
+use caps_model::messages::inspect::{Counted, Inspect, Inspected};
 use caps_model::messages::{
     AskOutcome, Event, From as StartAt, Get, Got, History, ObjectChange, Objects, Outcome, Subscribe, Timeline, Update,
 };
@@ -213,6 +214,20 @@ impl CabinetPort for MemoryCabinet {
             let of_object = books.events.iter().rev().filter(|event| event.object.id == history.object);
             let before = of_object.filter(|event| history.before.is_none_or(|before| event.object.version < before));
             Ok(Timeline { position: books.position(), events: before.take(history.limit as usize).cloned().collect() })
+        }
+        .boxed()
+    }
+
+    /// Only counts: it keeps no past, and has no indexes to explain.
+    fn inspect(&self, question: Inspect, _: Ask) -> BoxFuture<'_, Result<Inspected, CabinetError>> {
+        async move {
+            self.travel().await;
+            let Inspect::Count { query } = question else {
+                return Err(CabinetError::Refused("this cabinet knows the present only".to_owned()));
+            };
+            let books = self.books();
+            let count = books.objects.values().filter(|object| query.matches(object)).count() as u64;
+            Ok(Inspected::Counted(Counted { position: books.position(), count, exact: true }))
         }
         .boxed()
     }

@@ -1,8 +1,8 @@
 //! Transactions over prepared material: constraints, rights, relations, hooks. Nothing here waits.
 
 use caps_model::messages::Objects;
-use caps_model::schema::{Arity, Attribute, Constraint, End, Entity, Method, Relation, Schema};
-use caps_model::{Filter, ValueKind};
+use caps_model::schema::{Arity, Attribute, Constraint, End, Entity, Extension, Method, Relation, Schema};
+use caps_model::{Choice, Entry, Filter, ValueKind};
 
 use super::*;
 use crate::module::{AttributeEvent, Module, ObjectEvent};
@@ -27,7 +27,19 @@ impl Module for Library {
             Attribute::optional("double", ValueKind::Int, "").computed(),
             Attribute::optional("shelf", ValueKind::Reference, "").with(Constraint::RefersTo(Name::fixed("shelf"))),
             Attribute::optional("twin", ValueKind::Reference, "").with(Constraint::RefersTo(Name::fixed("book"))),
+            Attribute::list("plates", ValueKind::Reference, 3, "").with(Constraint::RefersTo(Name::fixed("plate"))),
+            Attribute { arity: Arity::OPTIONAL, ..Attribute::choice("demand", &["low", "normal", "urgent"], "") },
+            Attribute::optional("price", ValueKind::Decimal, "").with(Constraint::Resolution(decimal("0.25"))),
+            Attribute::optional("code", ValueKind::Text, "").with(Constraint::Pattern("[A-Z]{2}-[0-9]+".to_owned())),
+            Attribute::list("keys", ValueKind::Int, 3, "")
+                .with(Constraint::Distinct)
+                .with(Constraint::Range { from: Value::Int(1), to: Value::Int(9) }.as_hint())
+                .with(Constraint::Range { from: Value::Int(0), to: Value::Int(99) }.on_input()),
+            Attribute::optional("seen", ValueKind::Int, "").with(Constraint::ReadOnly),
+            Attribute::list("titles", ValueKind::Text, 0, "").map(2).with(Constraint::Size { min: 1, max: 9 }),
         ];
+        let atlas = vec![Attribute::optional("scale", ValueKind::Int, "")];
+        let plate = vec![Attribute::one("book", ValueKind::Reference, "").with(Constraint::RefersTo(Name::fixed("book")))];
         let shelf = vec![
             Attribute::list("books", ValueKind::Reference, 3, "").with(Constraint::RefersTo(Name::fixed("book"))),
             Attribute::optional("best", ValueKind::Reference, "").with(Constraint::RefersTo(Name::fixed("book"))),
@@ -45,11 +57,17 @@ impl Module for Library {
             module: Name::fixed("library"),
             version: 3,
             summary: String::new(),
-            entities: vec![entity("book", book), entity("shelf", shelf)],
+            entities: vec![
+                entity("book", book),
+                entity("shelf", shelf),
+                entity("plate", plate),
+                Entity { parent: Some(Name::fixed("book")), ..entity("atlas", atlas) },
+            ],
             extensions: Vec::new(),
             relations: vec![
                 Relation { name: Name::fixed("standing"), from: end("book", "shelf"), to: end("shelf", "books") },
                 Relation { name: Name::fixed("twins"), from: end("book", "twin"), to: end("book", "twin") },
+                Relation { name: Name::fixed("plates"), from: End::strong("plate", "book"), to: end("book", "plates") },
             ],
             methods: vec![method],
         }
@@ -88,6 +106,40 @@ impl Module for Library {
     }
 }
 
+/// A module that lends the books of the library.
+struct Loans;
+
+impl Module for Loans {
+    fn schema(&self) -> Schema {
+        let borrower = Attribute::optional("borrower", ValueKind::Text, "");
+        Schema {
+            module: Name::fixed("loans"),
+            version: 1,
+            summary: String::new(),
+            entities: Vec::new(),
+            extensions: vec![Extension { entity: Name::fixed("book"), attributes: vec![borrower] }],
+            relations: Vec::new(),
+            methods: Vec::new(),
+        }
+    }
+
+    fn call(&self, _: &str, _: &Record, _: &mut Transaction<'_>) -> Result<Record, Halt> {
+        Ok(Record::new())
+    }
+}
+
+fn decimal(text: &str) -> Value {
+    Value::Decimal(text.parse().unwrap())
+}
+
+fn entry(key: &str, text: &str) -> Value {
+    Value::Entry(Box::new(Entry::new(key, Value::text(text)).unwrap()))
+}
+
+fn demand(rank: i32, word: &'static str) -> Value {
+    Value::Choice(Choice { rank, word: Name::fixed(word) })
+}
+
 const OURS: ObjectId = ObjectId(50);
 const THEIRS: ObjectId = ObjectId(51);
 const BOOK: ObjectId = ObjectId(100);
@@ -95,6 +147,9 @@ const OTHER: ObjectId = ObjectId(101);
 const HIDDEN: ObjectId = ObjectId(102);
 const LOCKED: ObjectId = ObjectId(103);
 const SHELF: ObjectId = ObjectId(200);
+const PLATE: ObjectId = ObjectId(201);
+const ATLAS: ObjectId = ObjectId(202);
+const PLATED: ObjectId = ObjectId(203);
 const OF_MODULE: ObjectId = ObjectId(300);
 
 /// A cabinet of a few objects at position 9, and what a transaction of a member of `OURS` makes of it.
@@ -106,7 +161,7 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
-        let catalogue = Catalogue::new(vec![Arc::new(crate::people::People), Arc::new(Library)]).unwrap();
+        let catalogue = Catalogue::new(vec![Arc::new(crate::people::People), Arc::new(Library), Arc::new(Loans)]).unwrap();
         let own = module_group(&Name::fixed("library"));
         let objects = vec![
             object(OURS, "group", ADMINISTRATORS, ADMINISTRATORS, record([("name", vec![Value::text("readers")])])),
@@ -115,6 +170,12 @@ impl Bench {
             object(HIDDEN, "book", THEIRS, THEIRS, record([("isbn", text("h"))])),
             object(LOCKED, "book", OURS, THEIRS, record([("isbn", text("l"))])),
             object(SHELF, "shelf", OURS, OURS, record([("books", vec![Value::Reference(OTHER)])])),
+            object(PLATED, "book", OURS, OURS, record([("isbn", text("p")), ("plates", vec![Value::Reference(PLATE)])])),
+            object(PLATE, "plate", OURS, OURS, record([("book", vec![Value::Reference(PLATED)])])),
+            Object {
+                ancestors: vec![Name::fixed("book")],
+                ..object(ATLAS, "atlas", OURS, OURS, record([("isbn", text("a")), ("scale", vec![Value::Int(1)])]))
+            },
             object(OF_MODULE, "book", own, own, record([("isbn", text("m"))])),
         ];
         Self { catalogue, principal: Principal::node("n").with_group(OURS, "readers"), objects }
@@ -190,7 +251,7 @@ fn attribute_of<'a>(changes: &'a [Change], id: ObjectId, attribute: &str) -> Opt
 #[test]
 fn values_that_break_a_constraint_are_refused_with_code_and_attribute() {
     let bench = Bench::new();
-    let table: [(ObjectId, &str, Vec<Value>, &str); 13] = [
+    let table: [(ObjectId, &str, Vec<Value>, &str); 25] = [
         (BOOK, "isbn", text("x"), refusals::UNCHANGEABLE),
         (BOOK, "isbn", vec![], refusals::MISSING),
         (BOOK, "isbn", text("too long"), refusals::SIZE),
@@ -204,6 +265,18 @@ fn values_that_break_a_constraint_are_refused_with_code_and_attribute() {
         (BOOK, "shelf", vec![Value::Reference(OTHER)], refusals::REFERENCE),
         (BOOK, "shelf", vec![Value::Reference(ObjectId(999))], refusals::REFERENCE),
         (BOOK, "twin", vec![Value::Reference(HIDDEN)], refusals::REFERENCE),
+        (BOOK, "price", vec![decimal("1.30")], refusals::RESOLUTION),
+        (BOOK, "price", vec![Value::Int(1)], refusals::KIND),
+        (BOOK, "code", text("AB-"), refusals::PATTERN),
+        (BOOK, "code", text("xAB-1"), refusals::PATTERN),
+        (BOOK, "keys", vec![Value::Int(5), Value::Int(5)], refusals::DISTINCT),
+        (BOOK, "keys", vec![Value::Int(100)], refusals::RANGE),
+        (BOOK, "seen", vec![Value::Int(1)], refusals::READ_ONLY),
+        (BOOK, "demand", vec![demand(150, "rather")], refusals::SELECTION),
+        (BOOK, "titles", vec![entry("en", "x"), entry("en", "y")], refusals::DISTINCT),
+        (BOOK, "titles", vec![entry("en", "")], refusals::SIZE),
+        (BOOK, "titles", text("no map"), refusals::KIND),
+        (ATLAS, "isbn", text("x"), refusals::UNCHANGEABLE),
     ];
     for (id, attribute, values, code) in table {
         let refused = bench.refusal(|tx| tx.set(id, attribute, values.clone()));
@@ -214,13 +287,19 @@ fn values_that_break_a_constraint_are_refused_with_code_and_attribute() {
 #[test]
 fn values_that_obey_are_accepted_and_only_what_changed_is_committed() {
     let bench = Bench::new();
-    let table: [(&str, Vec<Value>, bool); 6] = [
+    let table: [(&str, Vec<Value>, bool); 11] = [
         ("pages", vec![Value::Int(9)], true),
         ("pages", vec![Value::Int(3)], false),
         ("pages", vec![], true),
         ("state", text("lent"), true),
         ("state", text("new"), false),
         ("colour", text("blue"), true),
+        ("price", vec![decimal("1.50")], true),
+        ("code", text("AB-12"), true),
+        // Beyond what is hinted at, within what is checked.
+        ("keys", vec![Value::Int(10), Value::Int(0)], true),
+        ("demand", vec![demand(300, "urgent")], true),
+        ("titles", vec![entry("en", "Pump"), entry("sv", "Pumpen")], true),
     ];
     for (attribute, values, changes) in table {
         let made = bench.changes(|tx| tx.set(BOOK, attribute, values.clone()));
@@ -242,6 +321,91 @@ fn unique_sees_everybody_and_says_nothing_about_them() {
     let (_, decided) = bench.run(|tx| tx.create("book", book("n"))).unwrap();
     let nobody = Read::Query { query: isbn("n").limit(2), at: Position(9) };
     assert!(decided.reads.contains(&nobody), "two hosts must not both win: {:?}", decided.reads);
+}
+
+#[test]
+fn what_inherits_has_all_that_it_inherits_and_is_found_with_the_rest() {
+    let bench = Bench::new();
+    let made = bench.changes(|tx| tx.update(ATLAS, record([("pages", vec![Value::Int(4)]), ("scale", vec![Value::Int(2)])])));
+    // The hook of the library computes what it computes for any book.
+    assert_eq!(attribute_of(&made, ATLAS, "double"), Some(&[Value::Int(8)][..]));
+    assert!(bench.run(|tx| tx.one(&isbn("a"))).unwrap().0.is_some_and(|found| found.id == ATLAS));
+    assert_eq!(
+        bench.refusal(|tx| tx.create("book", book("a")).map(drop)),
+        (refusals::UNIQUE, Some("isbn".to_owned())),
+        "unique in all books"
+    );
+    let created = bench.changes(|tx| tx.create("atlas", book("z")).map(drop));
+    assert!(matches!(&created[..], [Change::Create { ancestors, .. }] if *ancestors == [Name::fixed("book")]));
+    let on_shelf = bench.changes(|tx| tx.set(SHELF, "best", vec![Value::Reference(ATLAS)]));
+    assert_eq!(attribute_of(&on_shelf, SHELF, "best"), Some(&[Value::Reference(ATLAS)][..]));
+}
+
+#[test]
+fn an_extension_is_written_by_the_module_that_adds_it() {
+    let bench = Bench::new();
+    let as_loans = |tx: &mut Transaction<'_>, attribute: &str, values: Vec<Value>| {
+        let library = tx.enter(bench.catalogue.number("loans"));
+        let outcome = tx.set(BOOK, attribute, values);
+        tx.enter(library);
+        outcome
+    };
+    let made = bench.changes(|tx| as_loans(tx, "borrower", text("Anna")));
+    assert_eq!(attribute_of(&made, BOOK, "borrower"), Some(&text("Anna")[..]));
+    assert!(matches!(bench.run(|tx| as_loans(tx, "pages", vec![Value::Int(2)])), Err(Halt::Fault(_))));
+    assert!(bench.catalogue.entity("atlas").unwrap().attribute("borrower").is_some(), "what inherits has it too");
+}
+
+#[test]
+fn a_strong_end_keeps_what_it_refers_to() {
+    let bench = Bench::new();
+    assert_eq!(bench.refusal(|tx| tx.delete(PLATED)), (refusals::REFERRED_TO, Some("plates".to_owned())));
+    let both = bench.changes(|tx| {
+        tx.delete(PLATE)?;
+        tx.delete(PLATED)
+    });
+    assert_eq!(both.iter().filter(|change| matches!(change, Change::Delete { .. })).count(), 2);
+    let plate_only = bench.changes(|tx| tx.delete(PLATE));
+    assert_eq!(attribute_of(&plate_only, PLATED, "plates"), Some(&[][..]), "the weak end drops out");
+}
+
+#[test]
+fn only_the_module_itself_writes_what_is_read_only() {
+    let bench = Bench::new();
+    let made = bench.changes(|tx| {
+        tx.as_module("the test", |tx| {
+            let own = record([("isbn", text("r")), ("seen", vec![Value::Int(1)])]);
+            tx.create("book", own).map(drop)
+        })
+    });
+    assert!(matches!(&made[..], [Change::Create { attributes, .. }] if attributes.contains_key("seen")));
+}
+
+#[test]
+fn queries_of_front_ends_are_brought_to_the_kinds_of_attributes() {
+    let bench = Bench::new();
+    let rights = Filter::equal(Name::fixed(READERS), Value::Reference(OURS));
+    let bind = |filter: &str| bench.catalogue.bind(Query::all(Name::fixed("book")).and(filter.parse().unwrap()), &rights, 1_000_000);
+    let bound = |filter: &str| bind(filter).unwrap().filter.to_string();
+    let readers = format!("readers = #{OURS}");
+    assert_eq!(bound("price < 2.5"), format!("price < 2.5 and {readers}"));
+    let Filter::And(all) = bind("price < 2.5 and demand >= normal").unwrap().filter else { panic!() };
+    assert!(all[0].matches(&object(BOOK, "book", OURS, OURS, record([("price", vec![decimal("2.25")])]))));
+    assert!(all[1].matches(&object(BOOK, "book", OURS, OURS, record([("demand", vec![demand(300, "urgent")])]))));
+    // What a reference leads to counts only if the asker may see it.
+    assert_eq!(bound("shelf.best.pages > 2"), format!("shelf.(best.(pages > 2 and {readers}) and {readers}) and {readers}"));
+    for (filter, problem) in [
+        ("no_such = 1", "book has no attribute no_such"),
+        ("demand = huge", "demand has no choice huge: there are low, normal, urgent"),
+        ("isbn = 5", "isbn is of kind text, 5 of kind int: put it in quotes"),
+        ("pages like 'x'", "pages is of kind int, and only texts are compared like that"),
+        ("titles = 'x'", "titles is a map: say which key, as in titles['key']"),
+        ("isbn['x'] = 'y'", "isbn is no map: it has no keys"),
+        ("pages.x = 1", "book.pages refers to no other object"),
+    ] {
+        assert_eq!(bind(filter).unwrap_err(), problem, "{filter}");
+    }
+    assert!(bench.run(|tx| tx.query(&Query::all(Name::fixed("book")).and("shelf.best.pages = 1".parse().unwrap()))).is_err());
 }
 
 #[test]
@@ -311,7 +475,7 @@ fn a_transaction_reads_its_own_writes() {
             let ids = |found: Vec<Arc<Object>>| found.iter().map(|object| object.id).collect::<Vec<_>>();
             let gone = tx.get(OTHER)?;
             let first = tx.one(&all)?.map(|object| object.id);
-            Ok((ids(tx.query(&seven)?), ids(tx.query(&three)?), ids(tx.query(&all)?) == [BOOK, LOCKED, new], gone, first))
+            Ok((ids(tx.query(&seven)?), ids(tx.query(&three)?), ids(tx.query(&all)?) == [BOOK, LOCKED, ATLAS, PLATED, new], gone, first))
         })
         .unwrap();
     assert_eq!(found, (vec![BOOK], vec![], true, None, Some(BOOK)));
@@ -436,13 +600,18 @@ fn modules_that_do_not_fit_are_refused_at_the_start() {
             Ok(Record::new())
         }
     }
-    let breaks: [fn(&mut Schema); 6] = [
+    let breaks: [fn(&mut Schema); 11] = [
         |schema| schema.entities.push(schema.entities[0].clone()),
         |schema| schema.methods.push(schema.methods[0].clone()),
         |schema| schema.entities[0].attributes.push(Attribute::one("readers", ValueKind::Int, "")),
         |schema| schema.entities[0].attributes[0].rules.push(Constraint::RefersTo(Name::fixed("shelf")).into()),
         |schema| schema.entities[1].attributes[0].rules = vec![Constraint::RefersTo(Name::fixed("no_such")).into()],
         |schema| schema.entities[1].attributes[0].arity = Arity { min: 2, max: 1 },
+        |schema| schema.entities[0].parent = Some(Name::fixed("atlas")),
+        |schema| schema.entities[0].parent = Some(Name::fixed("no_such")),
+        |schema| schema.entities[3].attributes.push(Attribute::one("isbn", ValueKind::Text, "")),
+        |schema| schema.entities[0].attributes[0].rules.push(Constraint::Pattern("(".to_owned()).into()),
+        |schema| schema.entities[1].attributes.push(Attribute::one("none", ValueKind::Choice, "")),
     ];
     for (number, broken) in breaks.into_iter().enumerate() {
         let refused = Catalogue::new(vec![Arc::new(crate::people::People), Arc::new(Broken(broken))]);

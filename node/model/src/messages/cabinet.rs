@@ -5,6 +5,7 @@
 //! | `query` | [`Query`](crate::Query) | [`Objects`](super::Objects) |
 //! | `get` | [`Get`](super::Get) | [`Got`](super::Got) |
 //! | `history` | [`History`](super::History) | [`Timeline`](super::Timeline) |
+//! | `inspect` | [`Inspect`](super::inspect::Inspect) | [`Inspected`](super::inspect::Inspected) |
 //! | `commit` | [`Commit`] | [`Committed`] |
 //! | `outcome` | [`AskOutcome`](super::AskOutcome) | [`Outcome`](super::Outcome) |
 //! | `subscribe` | [`Subscribe`](super::Subscribe) | a stream of [`Update`](super::Update) |
@@ -206,6 +207,8 @@ pub const QUERY: u16 = 1;
 pub const GET: u16 = 2;
 /// The number of `history`.
 pub const HISTORY: u16 = 3;
+/// The number of `inspect`.
+pub const INSPECT: u16 = 8;
 /// The number of `commit`.
 pub const COMMIT: u16 = 4;
 /// The number of `outcome`.

@@ -9,6 +9,7 @@
 //! | `query` | [`As`]`<Query>` | [`Objects`](super::Objects) |
 //! | `get` | [`As`]`<Get>` | [`Got`](super::Got) |
 //! | `history` | [`As`]`<History>` | [`Timeline`](super::Timeline) |
+//! | `inspect` | [`As`]`<Inspect>` | [`Inspected`](super::inspect::Inspected) |
 //! | `outcome` | [`As`]`<AskOutcome>` | [`Outcome`](super::Outcome) |
 //! | `subscribe` | [`As`]`<Subscribe>` | a stream of [`Update`](super::Update) |
 //! | `schemas` | nothing | [`Schemas`] |
@@ -21,6 +22,7 @@ use std::fmt;
 use bincode::{Decode, Encode};
 
 use super::cabinet::ReplicaStatus;
+use super::inspect::Inspect;
 use super::{AskOutcome, Get, History, Subscribe};
 use crate::{CommitId, Name, ObjectId, Position, Query, Record, Schema, Wire};
 
@@ -130,6 +132,7 @@ impl Wire for LoggedIn {}
 impl Wire for As<Query> {}
 impl Wire for As<Get> {}
 impl Wire for As<History> {}
+impl Wire for As<Inspect> {}
 impl Wire for As<AskOutcome> {}
 impl Wire for As<Subscribe> {}
 impl Wire for Call {}
@@ -157,3 +160,5 @@ pub const SUBSCRIBE: u16 = 7;
 pub const SCHEMAS: u16 = 8;
 /// The number of `status`.
 pub const STATUS: u16 = 9;
+/// The number of `inspect`.
+pub const INSPECT: u16 = 10;

@@ -2,12 +2,12 @@
 
 use std::ops::ControlFlow;
 
-use caps_model::messages::{Counted, Event, Explained, GET_MAX, Get, Got, HISTORY_MAX, History, Objects, Outcome, Timeline};
+use caps_model::messages::{Event, GET_MAX, Get, Got, HISTORY_MAX, History, Objects, Outcome, Timeline};
 use caps_model::query::LIMIT_MAX;
 use caps_model::{CommitId, Object, ObjectId, Position, Query};
 
 use super::Cabinet;
-use crate::state::{Fate, State, StateError, plan, search, search_all, search_at};
+use crate::state::{Fate, State, StateError, plan, search};
 
 /// Why a question is not answered.
 #[derive(Debug, thiserror::Error)]
@@ -21,6 +21,14 @@ pub enum ReadError {
         what: &'static str,
         /// How many are allowed.
         most: usize,
+    },
+    /// It asks about a moment that has not come.
+    #[error("the cabinet is at position {now}, and {asked} is still to come")]
+    Future {
+        /// The position asked about.
+        asked: Position,
+        /// The last one there is.
+        now: Position,
     },
     /// The answer would not fit a frame: ask for less at once.
     #[error("the answer is larger than {ANSWER_BYTES_MAX} bytes: ask for less at once")]
@@ -39,45 +47,6 @@ impl<S: State> Cabinet<S> {
         search(&self.state, &query, &plan, |object| best.take(object))?;
         best.arrange();
         Ok(Objects { position: self.mark().position, objects: best.objects, more: best.more })
-    }
-
-    /// The objects that satisfied a query after the commit at `position`, as they were then.
-    pub fn query_at(&self, query: &Query, position: Position) -> Result<Objects, ReadError> {
-        let now = self.mark().position;
-        if position >= now {
-            return self.query(query);
-        }
-        let query = query.clone().limit(query.limit);
-        let mut best = Best::new(&query, query.order.is_empty());
-        search_at(&self.state, &query, position, |object| best.take(object))?;
-        best.arrange();
-        Ok(Objects { position, objects: best.objects, more: best.more })
-    }
-
-    /// How many objects satisfy a query now, its order, cursor and limit aside; counting ends at [`COUNT_MAX`].
-    pub fn count(&self, query: &Query) -> Result<Counted, ReadError> {
-        let mut count = 0;
-        search_all(&self.state, query, |_| {
-            count += 1;
-            if count < COUNT_MAX { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-        })?;
-        Ok(Counted { position: self.mark().position, count, exact: count < COUNT_MAX })
-    }
-
-    /// How a query is answered, and what that takes.
-    pub fn explain(&self, query: &Query) -> Result<Explained, ReadError> {
-        let query = query.clone().limit(query.limit);
-        let plan = plan(&self.state, &query, false)?;
-        let mut best = Best::new(&query, plan.is_in_order(&query));
-        let mut matched = 0;
-        let looked_at = search(&self.state, &query, &plan, |object| {
-            matched += 1;
-            best.take(object)
-        })?;
-        best.arrange();
-        let sorted = !plan.is_in_order(&query);
-        let answered = best.objects.len() as u64;
-        Ok(Explained { position: self.mark().position, plan: plan.describe(&query), looked_at, matched, sorted, answered })
     }
 
     /// Given objects as they are now; a deleted one is `None`.
@@ -152,20 +121,20 @@ impl<S: State> Cabinet<S> {
 }
 
 /// The first objects of an answer, found without holding all that match.
-struct Best<'a> {
+pub(super) struct Best<'a> {
     query: &'a Query,
     in_order: bool,
-    objects: Vec<Object>,
+    pub(super) objects: Vec<Object>,
     bytes: usize,
-    more: bool,
+    pub(super) more: bool,
 }
 
 impl<'a> Best<'a> {
-    fn new(query: &'a Query, in_order: bool) -> Self {
+    pub(super) fn new(query: &'a Query, in_order: bool) -> Self {
         Self { query, in_order, objects: Vec::new(), bytes: 0, more: false }
     }
 
-    fn take(&mut self, object: Object) -> ControlFlow<()> {
+    pub(super) fn take(&mut self, object: Object) -> ControlFlow<()> {
         if self.query.after.as_ref().is_some_and(|cursor| !self.query.is_after(&object, cursor)) {
             return ControlFlow::Continue(());
         }
@@ -184,7 +153,7 @@ impl<'a> Best<'a> {
     }
 
     /// Keeps the objects that come first, as many as fit. What is cut off now would be cut off at the end, too.
-    fn arrange(&mut self) {
+    pub(super) fn arrange(&mut self) {
         self.more |= self.query.arrange(&mut self.objects);
         self.bytes = 0;
         let fitting = self.objects.iter().take_while(|object| {
@@ -211,9 +180,6 @@ pub(crate) fn object_bytes(object: &Object) -> usize {
 
 /// Bytes of objects in one answer: a frame is 1 MiB, and the header and the message around them need room.
 pub const ANSWER_BYTES_MAX: usize = 900 << 10;
-
-/// Objects counted: more than that is many.
-pub const COUNT_MAX: u64 = 100_000;
 
 /// What the largest objects may exceed an answer by, so that a reader can always get one object and a few absent ones.
 const HEADROOM_BYTES: usize = GET_MAX;

@@ -407,6 +407,71 @@ proptest! {
     }
 }
 
+fn seat(number: u64) -> Seat {
+    let founder = |number, votes| Founder { number, votes, identity: format!("spiffe://x/{number}") };
+    Seat { incarnation: 7, number, founders: vec![founder(1, true), founder(300, false)] }
+}
+
+#[test]
+fn the_last_seat_counts() {
+    let storage = MemoryStorage::new();
+    let mut journal = open_on(&storage).unwrap();
+    journal.save(vec![Record::Seat(seat(0)), entry(1, 1, b"a")]).unwrap();
+    journal.save(vec![Record::Seat(seat(4))]).unwrap();
+    storage.power_cut(|| false);
+    let journal = open_on(&storage).unwrap();
+    assert_eq!((journal.recovered.seat, journal.reader.seat()), (Some(seat(4)), Some(seat(4))));
+}
+
+/// Incarnation 7, number 4, two founders: 1 votes, 300 does not; each identity has 12 or 14 bytes.
+#[test]
+fn the_bytes_of_a_seat_stay_as_they_are() {
+    let (kind, payload) = format::encode_payload(&Record::Seat(seat(4)));
+    let mut expected = vec![7, 0, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0, 2, 0];
+    expected.extend_from_slice(b"\x01\0\0\0\0\0\0\0\x01\x0c\0spiffe://x/1");
+    expected.extend_from_slice(b"\x2c\x01\0\0\0\0\0\0\x00\x0e\0spiffe://x/300");
+    assert_eq!((kind, payload), (4, expected));
+}
+
+#[test]
+fn changes_of_membership_are_listed_as_far_as_they_stand() {
+    let storage = MemoryStorage::new();
+    let mut journal = open_on(&storage).unwrap();
+    let change = |index, term| Record::Entry(Entry { index, term, kind: EntryKind::ConfChangeV2, payload: Bytes::from_static(b"x") });
+    journal.save(vec![entry(1, 1, b""), change(2, 1), entry(3, 1, b""), change(4, 1), change(5, 1)]).unwrap();
+    // A later leader had something else at 4.
+    journal.save(vec![entry(4, 2, b""), change(5, 2)]).unwrap();
+    let listed = |reader: &JournalReader, last| reader.changes(last).iter().map(|entry| (entry.index, entry.term)).collect::<Vec<_>>();
+    assert_eq!((listed(&journal.reader, 4), listed(&journal.reader, 9)), (vec![(2, 1)], vec![(2, 1), (5, 2)]));
+    storage.power_cut(|| false);
+    assert_eq!(listed(&open_on(&storage).unwrap().reader, 9), [(2, 1), (5, 2)]);
+}
+
+/// Wherever a crash comes while a journal is set aside: what is left is the whole of it, or damage, or nothing and the knowledge of it.
+#[test]
+fn a_journal_half_set_aside_is_never_taken_for_a_whole_one() {
+    for operations in 0..20 {
+        let storage = MemoryStorage::new();
+        let mut journal = open_on(&storage).unwrap();
+        for index in 1..=6 {
+            // Segments of 4 KiB: each entry begins one.
+            journal.save(vec![entry(index, 1, &[9; 3_000])]).unwrap();
+        }
+        let whole = journal.log();
+        storage.halt_after(operations);
+        let done = set_aside(&storage).is_ok();
+        storage.power_cut(|| true);
+        match open_on(&storage) {
+            Ok(opened) if opened.recovered.last_index > 0 => assert!(!done && opened.log() == whole, "{operations}"),
+            Ok(_) => assert!(is_quarantined(&storage).unwrap(), "{operations}"),
+            Err(error) => assert!(!done && matches!(error, OpenError::Damaged { .. }), "{operations}: {error}"),
+        }
+        set_aside(&storage).unwrap();
+        assert_eq!(open_on(&storage).unwrap().recovered.last_index, 0);
+        assert!(storage.list().unwrap().iter().filter(|name| name.starts_with("quarantine-")).count() >= 6);
+    }
+}
+
 /// The example in JOURNAL.md is a journal, byte for byte.
 #[test]
 fn document_describes_these_bytes() {

@@ -145,7 +145,10 @@ impl Consensus {
                 let voters: Vec<u64> = self.numbers_of(identity)?.into_iter().filter(|number| self.membership.votes(*number)).collect();
                 self.plan_departure(identity, &voters, |number| Step::Demote { number })
             }
-            Wish::Remove(identity) => self.plan_departure(identity, &self.numbers_of(identity)?, |number| Step::Remove { number }),
+            // Whoever is none is gone already: an order whose answer was lost is given again.
+            Wish::Remove(identity) => {
+                self.plan_departure(identity, &self.numbers_of(identity).unwrap_or_default(), |number| Step::Remove { number })
+            }
             Wish::Lead(_) => Ok(Plan::Nothing),
         }
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use caps_model::messages::cabinet::{Join, Order};
+use caps_model::messages::inspect::Inspect;
 use caps_model::messages::{AskOutcome, Get, History, Subscribe, cabinet};
 use caps_model::{Commit, Position, Query, Wire, codec};
 use caps_overlay::bugs::{self, Bug};
@@ -110,6 +111,7 @@ impl Service for CabinetService {
             cabinet::QUERY => self.read(call, |cabinet, query: &Query| cabinet.query(query)),
             cabinet::GET => self.read(call, |cabinet, get: &Get| cabinet.get(get)),
             cabinet::HISTORY => self.read(call, |cabinet, history: &History| cabinet.history(history)),
+            cabinet::INSPECT => self.read(call, |cabinet, question: &Inspect| cabinet.inspect(question)),
             cabinet::COMMIT => self.commit(call),
             cabinet::OUTCOME => self.outcome(call),
             cabinet::SUBSCRIBE => self.subscribe(&call),
@@ -155,6 +157,7 @@ static DESCRIPTOR: Descriptor = Descriptor {
         MethodDescriptor { id: cabinet::QUERY, name: "query", callers: &[HOST, Caller::Admin] },
         MethodDescriptor { id: cabinet::GET, name: "get", callers: &[HOST, Caller::Admin] },
         MethodDescriptor { id: cabinet::HISTORY, name: "history", callers: &[HOST, Caller::Admin] },
+        MethodDescriptor { id: cabinet::INSPECT, name: "inspect", callers: &[HOST, Caller::Admin] },
         MethodDescriptor { id: cabinet::COMMIT, name: "commit", callers: &[HOST, REPLICA] },
         MethodDescriptor { id: cabinet::OUTCOME, name: "outcome", callers: &[HOST, REPLICA, Caller::Admin] },
         MethodDescriptor { id: cabinet::SUBSCRIBE, name: "subscribe", callers: &[HOST, Caller::Admin] },

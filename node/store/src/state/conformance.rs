@@ -1,10 +1,12 @@
 //! What every state must do: one suite, run over each of them.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::ops::Bound;
 
 use caps_model::messages::{Get, History, Outcome};
-use caps_model::{CommitId, Name, Object, ObjectId, Position, Query, Value};
+use caps_model::query::{Pattern, PatternKind, Words};
+use caps_model::{BlobId, Choice, CommitId, Condition, Entry, Filter, Name, Object, ObjectId, Position, Query, Test, Value};
 use proptest::prelude::*;
 use tempfile::TempDir;
 
@@ -20,7 +22,7 @@ pub(crate) fn sled_state() -> (TempDir, SledState) {
 }
 
 /// Runs a part of the suite over every state.
-fn over_every_state(check: impl Fn(Cabinet<Box<dyn State>>)) {
+fn over_every_state(mut check: impl FnMut(Cabinet<Box<dyn State>>)) {
     check(Cabinet::new(Box::new(MemoryState::new())));
     let (_directory, sled) = sled_state();
     check(Cabinet::new(Box::new(sled)));
@@ -120,7 +122,7 @@ fn a_scan_goes_both_ways_and_no_further_than_asked() {
 #[test]
 fn words_are_found_in_every_text_and_in_maps() {
     over_every_state(|mut cabinet| {
-        let names = vec![Value::Entry(Box::new(caps_model::Entry::new("sv", Value::text("Läckande pump")).unwrap()))];
+        let names = vec![Value::Entry(Box::new(Entry::new("sv", Value::text("Läckande pump")).unwrap()))];
         cabinet.commit(commit(1, vec![create(1, "case", vec![("subject", vec![Value::text("a PUMP leaks")]), ("names", names)])]));
         cabinet.commit(commit(2, vec![create(2, "case", vec![("subject", vec![Value::text("pumps")])])]));
         let found = |filter: &str| {
@@ -150,6 +152,107 @@ fn commits_are_found_by_position_and_by_id() {
         assert_eq!(cabinet.outcome(CommitId(7)).unwrap(), Outcome::Accepted { position: Position(1), result: record.result });
         assert_eq!(cabinet.outcome(CommitId(8)).unwrap(), Outcome::Unknown);
     });
+}
+
+/// A value of each kind and a larger one.
+fn pairs() -> Vec<(&'static str, Value, Value)> {
+    let blob = |byte| Value::Blob(Box::new(BlobId { hash: [byte; 32], size_bytes: 1 }));
+    let choice = |rank, word| Value::Choice(Choice { rank, word: Name::fixed(word) });
+    vec![
+        ("bool", Value::Bool(false), Value::Bool(true)),
+        ("int", Value::Int(-1), Value::Int(1)),
+        ("float", Value::Float(-0.5), Value::Float(f64::INFINITY)),
+        ("decimal", Value::Decimal("0.1".parse().unwrap()), Value::Decimal("0.25".parse().unwrap())),
+        ("text", Value::text("alpha"), Value::text("beta")),
+        ("choice", choice(100, "low"), choice(200, "high")),
+        ("timestamp", Value::Timestamp(0), Value::Timestamp(1)),
+        ("timespan", Value::Timespan(-1), Value::Timespan(1)),
+        ("bytes", Value::Bytes(vec![]), Value::Bytes(vec![0])),
+        ("reference", Value::Reference(ObjectId(1)), Value::Reference(ObjectId(2))),
+        ("blob", blob(1), blob(2)),
+    ]
+}
+
+/// What an operator is, compared with the smaller or larger value of a kind; `None`: it is for texts alone.
+fn operators() -> Vec<(&'static str, fn(&Value, &Value) -> Option<Filter>)> {
+    fn of(test: Test) -> Option<Filter> {
+        Some(Filter::Where(Condition { attribute: Name::fixed("list"), key: None, test }))
+    }
+    fn text(a: &Value, test: fn() -> Test) -> Option<Filter> {
+        a.as_text().and_then(|_| of(test()))
+    }
+    fn not(filter: Option<Filter>) -> Option<Filter> {
+        filter.map(|filter| Filter::Not(Box::new(filter)))
+    }
+    fn pattern(kind: PatternKind, source: &str) -> Test {
+        Test::Like(Pattern::new(kind, source).unwrap())
+    }
+    vec![
+        ("= a", |a, _| of(Test::Equal(a.clone()))),
+        ("!= a", |a, _| not(of(Test::Equal(a.clone())))),
+        ("< b", |_, b| of(Test::Range { from: Bound::Unbounded, to: Bound::Excluded(b.clone()) })),
+        ("<= a", |a, _| of(Test::Range { from: Bound::Unbounded, to: Bound::Included(a.clone()) })),
+        ("> a", |a, _| of(Test::Range { from: Bound::Excluded(a.clone()), to: Bound::Unbounded })),
+        (">= b", |_, b| of(Test::Range { from: Bound::Included(b.clone()), to: Bound::Unbounded })),
+        ("between a and a", |a, _| of(Test::Range { from: Bound::Included(a.clone()), to: Bound::Included(a.clone()) })),
+        ("in (a)", |a, _| of(Test::In(vec![a.clone()]))),
+        ("not in (a)", |a, _| not(of(Test::In(vec![a.clone()])))),
+        ("has", |_, _| of(Test::Present)),
+        ("empty", |_, _| not(of(Test::Present))),
+        ("like 'al%'", |a, _| text(a, || pattern(PatternKind::Like, "al%"))),
+        ("ilike 'AL%'", |a, _| text(a, || pattern(PatternKind::LikeAnyCase, "AL%"))),
+        ("matches 'lph'", |a, _| text(a, || pattern(PatternKind::Regex, "lph"))),
+        ("about 'Alpha'", |a, _| text(a, || Test::Words(Words::new("Alpha").unwrap()))),
+    ]
+}
+
+/// For each operator and kind, whether it finds the lists `[]`, `[a]`, `[b]` and `[a, b]`; in plain lists and under a key of a map.
+fn table_of_operators(in_map: bool) -> String {
+    let pairs = pairs();
+    let mut tables: Vec<String> = Vec::new();
+    over_every_state(|mut cabinet| {
+        let wrapped = |value: &Value| match in_map {
+            false => value.clone(),
+            true => Value::Entry(Box::new(Entry::new("key", value.clone()).unwrap())),
+        };
+        for (place, (_, a, b)) in (0..).zip(&pairs) {
+            let lists = [vec![], vec![a], vec![b], vec![a, b]];
+            for (number, list) in (1..).zip(lists) {
+                let values = list.into_iter().map(wrapped).collect();
+                cabinet.commit(commit(place * 10 + number, vec![create(place * 10 + number, "thing", vec![("list", values)])]));
+            }
+        }
+        let kinds: Vec<&str> = pairs.iter().map(|(kind, ..)| *kind).collect();
+        let mut table = format!("| operator | {} |\n|---{}|\n", kinds.join(" | "), "|---".repeat(kinds.len()));
+        for (operator, filter) in operators() {
+            let cell = |(place, (_, a, b)): (u128, &(&str, Value, Value))| {
+                let Some(filter) = filter(a, b) else { return String::new() };
+                let filter = if in_map { under_key(filter) } else { filter };
+                let found = cabinet.query(&Query::all(Name::fixed("thing")).and(filter)).unwrap();
+                let finds = |number: u128| found.objects.iter().any(|object| object.id.0 == place * 10 + number);
+                (1..=4).map(|number| if finds(number) { '+' } else { '-' }).collect()
+            };
+            let cells: Vec<String> = (0..).zip(&pairs).map(cell).collect();
+            table += &format!("| {operator} | {} |\n", cells.join(" | "));
+        }
+        tables.push(table);
+    });
+    assert!(tables.windows(2).all(|two| two[0] == two[1]), "states disagree");
+    tables.remove(0)
+}
+
+fn under_key(filter: Filter) -> Filter {
+    let with_key = |condition: Condition| Ok::<_, Infallible>(Filter::Where(Condition { key: Some("key".to_owned()), ..condition }));
+    let Ok(filter) = filter.rewritten(&mut { with_key });
+    filter
+}
+
+#[test]
+fn the_table_of_operators_is_what_every_state_answers() {
+    let table = table_of_operators(false);
+    assert_eq!(table, table_of_operators(true), "a map is a list under each key");
+    let documented = include_str!("../../../model/QUERIES.md");
+    assert!(documented.contains(&table), "QUERIES.md is to say:\n{table}");
 }
 
 /// Everything that a cabinet can be asked in the small world of [`plan`].

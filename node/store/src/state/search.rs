@@ -46,7 +46,7 @@ pub(crate) fn search_at(
     position: Position,
     mut visit: impl FnMut(Object) -> ControlFlow<()>,
 ) -> Result<(), StateError> {
-    let among = Among { state, at: Some(position) };
+    let among = Among::at(state, position);
     let mut look = |id: ObjectId| -> Result<ControlFlow<()>, StateError> {
         match state.object_at(id, position)? {
             Some(object) if query.matches_among(&object, &among)? => Ok(visit(object)),
@@ -255,6 +255,11 @@ struct Group {
 }
 
 impl<'a> Among<'a> {
+    /// The objects as they were after the commit at `position`.
+    pub(crate) fn at(state: &'a dyn State, position: Position) -> Self {
+        Self { state, at: Some(position) }
+    }
+
     /// The objects as they are now.
     pub(crate) fn now(state: &'a dyn State) -> Self {
         Self { state, at: None }

@@ -123,11 +123,11 @@ fn share(part: f64, whole: f64) -> f64 {
     if share.is_finite() { share.clamp(0.0, 1.0) } else { 0.0 }
 }
 
-/// A step of 1, 2 or 5 times a power of ten that gives three to six ticks.
+/// A step of 1, 2 or 5 times a power of ten that gives two to five ticks: more do not fit side by side.
 fn step(full_ms: f64) -> f64 {
-    let power = 10f64.powf((full_ms.max(1e-3) / 5.0).log10().floor());
+    let power = 10f64.powf((full_ms.max(1e-3) / 4.0).log10().floor());
     let steps = [1.0, 2.0, 5.0, 10.0].map(|times| times * power);
-    steps.into_iter().find(|step| full_ms / step <= 5.0).unwrap_or(10.0 * power)
+    steps.into_iter().find(|step| full_ms / step <= 4.0).unwrap_or(10.0 * power)
 }
 
 fn tick(at_ms: f64) -> String {

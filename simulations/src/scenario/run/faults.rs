@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use caps_node::deployment::network::HopId;
+use caps_store::storage::Storage;
 use tokio::time::Instant;
 
 use super::Run;
@@ -50,7 +51,14 @@ impl Run {
 
     /// What a fault does to one node.
     async fn afflict(&mut self, fault: &Fault, node: &str, lasts: Duration) -> anyhow::Result<()> {
+        if let Some(order) = fault.order() {
+            self.take_order(order, node);
+        }
         match fault {
+            Fault::Corrupt { .. } => {
+                self.kill(node, true)?;
+                self.corrupt(node)?;
+            }
             Fault::Crash { .. } => self.kill(node, false)?,
             Fault::PowerCut { .. } | Fault::SiteDown { .. } => self.kill(node, true)?,
             Fault::Restart { .. } => {
@@ -100,7 +108,7 @@ impl Run {
         }
         for node in nodes {
             match fault {
-                Fault::Crash { .. } | Fault::PowerCut { .. } | Fault::SiteDown { .. } | Fault::Restart { .. } => {
+                Fault::Crash { .. } | Fault::PowerCut { .. } | Fault::SiteDown { .. } | Fault::Restart { .. } | Fault::Corrupt { .. } => {
                     self.comebacks.insert(node.clone(), Instant::now());
                 }
                 Fault::Pause { .. } => {
@@ -157,6 +165,22 @@ impl Run {
         };
         self.clients.remove(node);
         self.paused.remove(node);
+        Ok(())
+    }
+
+    /// Flips one bit in the first half of what a journal holds. (The end of it, damaged, looks like a write that a crash tore: JOURNAL.md.)
+    fn corrupt(&mut self, node: &str) -> anyhow::Result<()> {
+        let disk = self.world.disk(node)?.clone();
+        let segments: Vec<String> = disk.list()?.into_iter().filter(|name| name.starts_with("journal-")).collect();
+        let place = self.rng.below(segments.len() as u64);
+        let Some(segment) = usize::try_from(place).ok().and_then(|place| segments.get(place)) else { return Ok(()) };
+        let file = disk.open(segment)?;
+        let mut bytes = vec![0; usize::try_from(file.size_bytes()?)?];
+        file.read_at(0, &mut bytes)?;
+        let used = bytes.iter().rposition(|byte| *byte != 0).map_or(1, |last| last as u64 + 1);
+        let (offset, bit) = (self.rng.below(used / 2), self.rng.below(8));
+        disk.flip_bit(segment, offset, u8::try_from(bit)?);
+        self.tell(&format!("bit {bit} of byte {offset} of {segment} of {node} is flipped"));
         Ok(())
     }
 

@@ -31,6 +31,7 @@ impl Run {
         let mut wrote = false;
         while Instant::now() < end {
             self.come_back(Instant::now()).await?;
+            self.carry_out().await?;
             self.look();
             told(self.world.now());
             real.check()?;
@@ -96,7 +97,10 @@ impl Run {
 
     /// What is missing until then.
     fn unsettled(&self) -> String {
-        let replicas = self.world.names(Layer::Cabinet);
+        if let Some(why) = self.unordered() {
+            return why;
+        }
+        let replicas = self.replicas();
         let mut positions = BTreeMap::new();
         for name in &replicas {
             match self.world.store(name) {

@@ -49,8 +49,9 @@ impl Run {
         if let Some(problem) = closing::misnumbered(cases) {
             self.broken("serializable", problem);
         }
-        let replicas: Vec<_> =
-            self.world.deployment().layer(Layer::Cabinet).map(|node| (node.name.clone(), node.identity.clone())).collect();
+        let members = self.replicas();
+        let nodes = self.world.deployment().layer(Layer::Cabinet).filter(|node| members.contains(&node.name));
+        let replicas: Vec<_> = nodes.map(|node| (node.name.clone(), node.identity.clone())).collect();
         let objects: Vec<ObjectId> = messages.iter().chain(cases).map(|object| object.id).collect();
         let administrator = self.world.administrator().await?;
         for problem in closing::unequal(&administrator, &replicas, &objects).await?.into_iter().take(VIOLATIONS_MAX) {

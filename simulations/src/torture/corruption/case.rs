@@ -21,8 +21,10 @@ pub(super) struct Ward {
     company: Company,
     client: CabinetClient,
     rng: Rng,
-    /// Every object that is known, with its position and its value.
+    /// Every small object that is known, with its position and its value.
     objects: Vec<(ObjectId, u64, i64)>,
+    /// The large ones.
+    large: Vec<(ObjectId, u64, i64)>,
     /// Cases so far.
     cases: u64,
 }
@@ -33,7 +35,7 @@ impl Ward {
         let company = Company::found(&wanted.directory, wanted.programs.clone())?;
         let identity = company::client(&company.deployment().domain, 0)?;
         let client = CabinetClient::join(company.deployment(), &identity, company.lives()).await?;
-        let mut ward = Self { company, client, rng: Rng::seeded(wanted.seed), objects: Vec::new(), cases: 0 };
+        let mut ward = Self { company, client, rng: Rng::seeded(wanted.seed), objects: Vec::new(), large: Vec::new(), cases: 0 };
         ward.fill().await?;
         Ok(ward)
     }
@@ -98,8 +100,12 @@ impl Ward {
                 ended.wrong.extend(self.wrong_at(replica).await);
             }
             ended.detected |= gone;
-            ended.repaired = !gone && self.company.runs(REPLICAS[victim]) && self.equal().await && ended.wrong.is_empty();
-            if gone || ended.repaired || Instant::now() > until {
+            let equal = !gone && self.company.runs(REPLICAS[victim]) && self.equal().await;
+            if equal {
+                ended.wrong.extend(self.wrong_in_depth(victim).await);
+            }
+            ended.repaired = equal && ended.wrong.is_empty();
+            if gone || equal || Instant::now() > until {
                 return Ok(ended);
             }
             sleep(POLL).await;
@@ -108,14 +114,38 @@ impl Ward {
 
     /// What a replica answers wrongly. One that does not answer says nothing wrong.
     async fn wrong_at(&self, replica: usize) -> Vec<String> {
+        self.wrong_among(replica, &self.objects, OBJECTS_AT_ONCE, SMALL_BYTES).await
+    }
+
+    /// What a replica that is as far as the others answers wrongly about everything: every byte, and what ever happened to each object.
+    async fn wrong_in_depth(&self, replica: usize) -> Vec<String> {
+        let mut wrong = self.wrong_among(replica, &self.large, 1, LARGE_BYTES).await;
+        for (id, position, _) in &self.objects {
+            let timeline = match timeout(ANSWER_PATIENCE, self.client.history(replica, *id)).await {
+                Ok(Ok(timeline)) => timeline,
+                failed => {
+                    wrong.push(format!("{} does not tell what happened to {id}: {failed:?}", REPLICAS[replica]));
+                    return wrong;
+                }
+            };
+            let versions: Vec<u64> = timeline.events.iter().map(|event| event.object.version.0).collect();
+            if versions != [*position] {
+                wrong.push(format!("{} says that {id} changed at {versions:?}, and it was made at {position}", REPLICAS[replica]));
+            }
+        }
+        wrong
+    }
+
+    async fn wrong_among(&self, replica: usize, known: &[(ObjectId, u64, i64)], at_once: usize, size_bytes: usize) -> Vec<String> {
         let newest = self.objects.iter().map(|(_, position, _)| *position).max().unwrap_or(0);
         let mut wrong = Vec::new();
-        for some in self.objects.chunks(OBJECTS_AT_ONCE) {
+        for some in known.chunks(at_once) {
             let ids: Vec<ObjectId> = some.iter().map(|(id, ..)| *id).collect();
             let Ok(Ok(got)) = timeout(ANSWER_PATIENCE, self.client.get(replica, &ids, newest)).await else { return wrong };
             for ((id, position, value), object) in some.iter().zip(&got.objects) {
                 let held = object.as_ref().map(|object| (object.version.0, object.int("value").unwrap_or_default()));
-                if held != Some((*position, *value)) {
+                let whole = object.as_ref().and_then(|object| object.text("text")).is_some_and(|text| *text == "x".repeat(size_bytes));
+                if held != Some((*position, *value)) || !whole {
                     wrong.push(format!("{} has {id} as {held:?}, and it is ({position}, {value})", REPLICAS[replica]));
                 }
             }
@@ -189,12 +219,12 @@ impl Ward {
         while !making.is_empty() {
             self.made(making.join_next().await)?;
         }
-        // Large ones do not fit an answer together; small ones are what is asked for.
-        self.objects.retain(|(.., value)| *value >= LARGE_OBJECTS);
+        // Large ones do not fit an answer together.
+        (self.large, self.objects) = self.objects.drain(..).partition(|(.., value)| *value < LARGE_OBJECTS);
         Ok(())
     }
 
-    fn made(&mut self, made: Option<Result<(i64, Option<(ObjectId, u64)>), tokio::task::JoinError>>) -> anyhow::Result<()> {
+    fn made(&mut self, made: Option<Result<Made, tokio::task::JoinError>>) -> anyhow::Result<()> {
         let Some((value, made)) = made.transpose()? else { return Ok(()) };
         let (id, position) = made.context("the cabinet could not be filled")?;
         self.objects.push((id, position, value));
@@ -212,6 +242,9 @@ impl Ward {
         fs::read_to_string(self.company.directory().join("logs").join(format!("{name}.log"))).unwrap_or_default()
     }
 }
+
+/// A value, and the object that holds it with its position, if it could be made.
+type Made = (i64, Option<(ObjectId, u64)>);
 
 async fn make(client: &CabinetClient, value: i64, size_bytes: usize) -> Option<(ObjectId, u64)> {
     let object = client.new_object();

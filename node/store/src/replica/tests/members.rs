@@ -216,6 +216,33 @@ async fn damage_in_two_lives_is_repaired_twice() {
     assert_eq!(set_aside, 3);
 }
 
+/// As when a virtual machine is put back to yesterday's copy: the journal is sound, and lacks what was acknowledged since.
+#[tokio::test(start_paused = true)]
+async fn a_replica_put_back_to_an_older_copy_is_found_out_and_repaired() {
+    let mut group = Group::start().await;
+    group.commit(1, 1).await.unwrap();
+    group.assert_equal(Position(1)).await;
+    let victim = group.follower().await;
+    let other = VOTERS.into_iter().find(|voter| *voter != victim).unwrap();
+    let copy = group.disks[&victim].copy();
+    group.commit(victim, 2).await.unwrap();
+    group.commit(victim, 3).await.unwrap();
+    group.assert_equal(Position(3)).await;
+    group.kill(victim);
+    group.disks.insert(victim, copy);
+    group.open(victim);
+    let stopped = timeout(Duration::from_secs(5), group.store(victim).stopped()).await.expect("the leader knows better");
+    assert!(matches!(stopped, Stopped::Lost(_)), "{stopped}");
+    group.kill(victim);
+    group.open(victim);
+    group.reaches(victim, Position(3)).await;
+    sleep(Duration::from_secs(10)).await;
+    let members = group.store(other).members();
+    assert_eq!((voters(&members).len(), group.store(victim).members().number), (3, 4), "{members:?}");
+    group.commit(victim, 4).await.unwrap();
+    group.assert_equal(Position(4)).await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_damaged_majority_serves_nothing_and_keeps_what_it_has() {
     let mut group = Group::start().await;

@@ -179,6 +179,27 @@ fn a_delayed_rejection_does_not_move_the_leader_back() {
 }
 
 #[test]
+fn damage_found_while_a_follower_catches_up_stops_the_leader() {
+    let storage = MemoryStorage::new();
+    let options = journal::Options { cache_bytes: 0, ..journal::Options::new(Name::fixed("main")) };
+    let Opened { mut writer, reader, .. } = journal::open(Arc::new(storage.clone()), options).unwrap();
+    writer.append(reader.stage((1..=3).map(|index| Record::Entry(entry(index))).collect())).unwrap();
+    writer.sync().unwrap();
+    let consensus = Consensus::new(1, Membership::of_voters(&[1, 2, 3]), Timing::default(), reader.clone(), 0, Box::new(|_| 0)).unwrap();
+    let mut core = Core { consensus, writer };
+    let term = core.lead();
+    // The follower has nothing; the leader has to read from the beginning, and not here.
+    let rejection = Message { term, index: 3, reject: true, ..from_two(MessageType::MsgAppendResponse) };
+    core.consensus.handle_message(rejection).unwrap();
+    let output = core.consensus.poll().unwrap().unwrap();
+    assert!(output.messages.is_empty() && output.fetches.len() == 1);
+    assert!(storage.flip_bit("journal-0000000001", 160, 0));
+    let fetched = output.fetches.into_iter().next().unwrap().read(&reader);
+    core.consensus.handle_fetched(fetched);
+    assert!(matches!(core.consensus.poll(), Err(journal::ReadError::Damaged { .. })));
+}
+
+#[test]
 fn a_replica_that_lost_what_it_acknowledged_stops() {
     let mut core = Core::new(1);
     let heartbeat = Message { term: 3, commit: 9, ..from_two(MessageType::MsgHeartbeat) };
