@@ -199,6 +199,13 @@ impl Torture {
                     self.company.start_all()?;
                 }
             }
+            Strike::Hold { victim, held_for } => {
+                let name = self.name_of(*victim).await;
+                round.holds += 1;
+                self.company.hold(&name, true)?;
+                sleep(*held_for).await;
+                self.company.hold(&name, false)?;
+            }
             Strike::Points { victim, first, second } => {
                 let name = self.name_of(*victim).await;
                 round.kills += 1;

@@ -148,6 +148,11 @@ struct Core {
 }
 
 impl Core {
+    /// Whether nothing was ever promised in this journal.
+    fn is_empty(&self) -> bool {
+        self.reader.last_index() == 0 && self.reader.hard_state() == journal::HardState::default()
+    }
+
     /// Who belongs to the group as of what is applied.
     fn membership(&self, seat: &Seat) -> Result<Membership, ChangeError> {
         Membership::founded(&seat.founders)?.after(&self.reader.changes(self.applied))
@@ -319,10 +324,23 @@ impl Prepared {
     /// The driver's parts, as soon as the replica has a number.
     async fn admitted(self, shared: &Arc<Shared>, peers: &Arc<dyn Peers>) -> Result<driver::Parts, Stopped> {
         let Self { core, mut disk, fetcher, mut inlets, rounds, rng } = self;
-        if shared.seat().number == 0 {
-            let Some(seat) = joining::admission(shared, peers, &shared.seat(), &mut inlets.stop, &rng).await else {
-                return disk.close(None).await.map_err(|error| Stopped::Write(Arc::new(error))).and(Err(Stopped::Asked));
-            };
+        let asked = async {
+            if shared.seat().number != 0 && core.is_empty() {
+                let seat = shared.seat();
+                if joining::is_founded(shared, peers, &seat, &mut inlets.stop).await? {
+                    tracing::warn!(cabinet = %shared.cabinet_name, "the group exists, and this journal is empty: its number is given up");
+                    shared.take_seat(Seat { incarnation: seat.incarnation, ..Seat::default() });
+                }
+            }
+            match shared.seat() {
+                seat if seat.number == 0 => joining::admission(shared, peers, &seat, &mut inlets.stop, &rng).await.map(Some),
+                _ => Some(None),
+            }
+        };
+        let Some(admitted) = asked.await else {
+            return disk.close(None).await.map_err(|error| Stopped::Write(Arc::new(error))).and(Err(Stopped::Asked));
+        };
+        if let Some(seat) = admitted {
             disk.write(core.reader.stage(vec![Record::Seat(seat.clone())])).await?;
             shared.take_seat(seat);
         }

@@ -123,8 +123,8 @@ impl Watchers {
 
     /// Ends a subscription.
     pub fn remove(&mut self, id: WatcherId) {
-        if let Some(watcher) = self.watchers.remove(&id) {
-            self.interests.remove(id, watcher.query());
+        if self.watchers.remove(&id).is_some() {
+            self.interests.remove(id);
         }
     }
 

@@ -41,6 +41,7 @@ fn a_cabinet_moves_from_one_site_to_another() {
 }
 
 /// Asks until the picture is as wanted. An election and a repair take seconds.
+#[expect(clippy::disallowed_methods, reason = "these are real processes in real time")]
 fn wait_until(site: &Site, is_so: impl Fn(&Json) -> bool) -> Json {
     let mut last = String::new();
     for _ in 0..60 {

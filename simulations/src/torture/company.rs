@@ -14,6 +14,7 @@ use caps_certs_gen::{Directory, Identity, Layer, Order};
 use caps_node::deployment::Deployment;
 use caps_node::founding;
 use rand::TryRng;
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
@@ -129,6 +130,17 @@ impl Company {
         Ok(())
     }
 
+    /// Holds a node, or lets it go on.
+    pub fn hold(&self, name: &str, held: bool) -> anyhow::Result<()> {
+        let signal = if held { Signal::STOP } else { Signal::CONT };
+        let pid = self.pid(name).with_context(|| format!("{name} does not run"))?;
+        kill_process(pid, signal).with_context(|| format!("cannot hold {name}"))
+    }
+
+    fn pid(&self, name: &str) -> Option<Pid> {
+        Pid::from_raw(i32::try_from(self.running.get(name)?.id()?).ok()?)
+    }
+
     /// Waits until a node has died by itself. `false`: it still lives.
     pub async fn dies(&mut self, name: &str, within: Duration) -> anyhow::Result<bool> {
         let child = self.running.get_mut(name).with_context(|| format!("{name} does not run"))?;
@@ -174,10 +186,9 @@ impl Company {
     /// Ends these nodes in an orderly way.
     pub async fn end(&mut self, names: &[&str]) -> anyhow::Result<()> {
         for name in names {
-            let pid = self.running.get(*name).and_then(Child::id).and_then(|pid| i32::try_from(pid).ok());
-            if let Some(pid) = pid.and_then(rustix::process::Pid::from_raw) {
+            if let Some(pid) = self.pid(name) {
                 // One that has ended by itself needs no signal.
-                rustix::process::kill_process(pid, rustix::process::Signal::TERM).ok();
+                kill_process(pid, Signal::TERM).ok();
             }
         }
         for name in names {

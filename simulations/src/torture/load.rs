@@ -92,14 +92,21 @@ impl Load {
         let client = self.client(0);
         let names = (0..REGISTERS).map(|n| format!("r{n}")).chain((0..COUNTERS).map(|n| format!("c{n}")));
         let shared: BTreeMap<String, ObjectId> = names.map(|name| (name, client.new_object())).collect();
-        let changes = shared.values().map(|object| create(*object, "shared", holding(0))).collect();
-        let commit = client.commit_of(Vec::new(), changes);
-        let writes = shared.keys().map(|name| (name.clone(), 0)).collect();
-        let start = self.recorder.now();
-        let fate = client.settle(&commit, PATIENCE).await;
-        anyhow::ensure!(matches!(fate, Fate::Accepted(_)), "the objects of the history could not be made: {fate:?}");
-        self.note(0, Asked::Transaction { reads: Vec::new(), writes }, answer(fate, BTreeMap::new()), start, Some(&commit));
-        Ok(shared)
+        let changes: Vec<Change> = shared.values().map(|object| create(*object, "shared", holding(0))).collect();
+        let writes: Vec<(String, i64)> = shared.keys().map(|name| (name.clone(), 0)).collect();
+        for _ in 0..ATTEMPTS_MAX {
+            let commit = client.commit_of(Vec::new(), changes.clone());
+            let start = self.recorder.now();
+            let fate = client.settle(&commit, PATIENCE).await;
+            if let Fate::Accepted(_) = fate {
+                let asked = Asked::Transaction { reads: Vec::new(), writes };
+                self.note(0, asked, answer(fate, BTreeMap::new()), start, Some(&commit));
+                return Ok(shared);
+            }
+            // Whoever asked for the outcome had it sealed: it happens under another id, or not at all.
+            anyhow::ensure!(fate == Fate::Never, "the objects of the history could not be made: {fate:?}");
+        }
+        anyhow::bail!("the objects of the history could not be made in {ATTEMPTS_MAX} attempts")
     }
 
     async fn write(self, number: usize) {
@@ -373,6 +380,9 @@ const LARGE_BYTES: usize = 512 << 10;
 
 /// Two segments' worth and some.
 const LARGE_OBJECTS_MAX: i64 = 72;
+
+/// How often the objects of the history are tried to be made.
+const ATTEMPTS_MAX: usize = 5;
 
 /// How long it is asked what became of a commit.
 const PATIENCE: Duration = Duration::from_secs(20);

@@ -1,5 +1,6 @@
 //! What happens in a round, drawn from the seed and the round's number alone.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
@@ -42,6 +43,13 @@ pub enum Strike {
         victims: Vec<Victim>,
         /// Who is killed while the others come back, and how long after.
         again: Option<(Victim, Duration)>,
+    },
+    /// This replica is held, so that others take it for dead, and goes on where it was: it may believe that it still leads.
+    Hold {
+        /// Whom.
+        victim: Victim,
+        /// How long.
+        held_for: Duration,
     },
     /// A replica dies at a point, and perhaps again at another one while it opens what it left.
     Points {
@@ -90,6 +98,10 @@ impl Strike {
     fn kill(rng: &Rng, ms: &impl Fn(u64, u64) -> Duration) -> Self {
         let some = |bound: usize| usize::try_from(rng.below(bound as u64)).unwrap_or(0);
         let one = some(REPLICAS.len());
+        if rng.below(6) == 0 {
+            let victim = if rng.below(3) == 0 { Victim::Replica(one) } else { Victim::Leader };
+            return Self::Hold { victim, held_for: ms(100, 1_200) };
+        }
         let victims = match rng.below(10) {
             0..=2 => vec![Victim::Replica(one)],
             3..=4 => vec![Victim::Leader],
@@ -135,7 +147,8 @@ fn table() -> Vec<(Point, Option<Point>)> {
 
 /// How many different points rounds visit in turn.
 pub fn points() -> usize {
-    table().len()
+    let points = table().into_iter().flat_map(|(first, second)| [Some(first), second]).flatten();
+    points.collect::<BTreeSet<Point>>().len()
 }
 
 impl fmt::Display for Strike {
@@ -146,6 +159,7 @@ impl fmt::Display for Strike {
                 write!(f, "kill {}", victims.join(" and "))?;
                 again.as_ref().map_or(Ok(()), |(victim, after)| write!(f, ", {victim} {after:?} after the start"))
             }
+            Self::Hold { victim, held_for } => write!(f, "hold {victim} for {held_for:?}"),
             Self::Points { victim, first, second } => {
                 write!(f, "{victim} dies at {first}")?;
                 second.as_ref().map_or(Ok(()), |second| write!(f, ", then at {second}"))
@@ -166,8 +180,6 @@ impl fmt::Display for Victim {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use super::*;
 
     #[test]
@@ -180,15 +192,15 @@ mod tests {
 
     #[test]
     fn every_point_is_visited_in_turn() {
-        let seen: BTreeSet<String> = (0..points() as u64)
+        let seen: BTreeSet<String> = (0..table().len() as u64)
             .map(|round| Plan::draw(1, round, Mode::Points).strike)
             .filter_map(|strike| match strike {
                 Strike::Points { first, second, .. } => Some(format!("{first} {second:?}")),
-                Strike::Kill { .. } => None,
+                Strike::Kill { .. } | Strike::Hold { .. } => None,
             })
             .collect();
-        assert_eq!(seen.len(), points());
+        assert_eq!(seen.len(), table().len());
         // 150 rounds at points, which is half of the usual 300, visit each twice at least.
-        assert!(points() * 2 <= 150, "{}", points());
+        assert!(table().len() * 2 <= 150, "{}", table().len());
     }
 }

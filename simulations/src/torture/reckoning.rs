@@ -47,6 +47,8 @@ pub struct Problem {
 pub enum ProblemKind {
     /// What was acknowledged is not there.
     Lost,
+    /// Whoever asked was told something else than what happened: another position, or an answer that was none of that commit.
+    Untrue,
     /// Something is there twice, or is there although it was said never to happen.
     Doubled,
     /// A node did not open what it had left.
@@ -195,9 +197,11 @@ impl Reckoning {
             let times = found.objects.len();
             self.acknowledged += u64::from(mail.acknowledged.is_some());
             self.never += u64::from(at.is_none());
-            if mail.acknowledged.is_some_and(|said| at != Some(said)) || at.is_some() && times == 0 {
-                let said = mail.acknowledged;
-                self.wrong(ProblemKind::Lost, format!("{} was acknowledged at {said:?}, is at {at:?}, {times} times", mail.message_id));
+            let what = format!("{} was acknowledged at {:?}, is at {at:?}, {times} times", mail.message_id, mail.acknowledged);
+            if times == 0 && (mail.acknowledged.is_some() || at.is_some()) {
+                self.wrong(ProblemKind::Lost, what);
+            } else if mail.acknowledged.is_some_and(|said| at != Some(said)) {
+                self.wrong(ProblemKind::Untrue, what);
             }
             if times > usize::from(at.is_some()) {
                 self.wrong(ProblemKind::Doubled, format!("{} is at {at:?} and there {times} times", mail.message_id));
@@ -292,6 +296,7 @@ impl ProblemKind {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Lost => "lost",
+            Self::Untrue => "untrue",
             Self::Doubled => "doubled",
             Self::NotOpened => "not opened",
             Self::Ended => "ended by itself",

@@ -18,6 +18,8 @@ pub struct Round {
     pub what: String,
     /// Processes that were killed.
     pub kills: u64,
+    /// Processes that were held for a while.
+    pub holds: u64,
     /// Points at which a process died.
     pub reached: Vec<String>,
     /// Points to which none came in time; it was killed then.
@@ -37,6 +39,8 @@ pub struct Sum {
     pub bad: u64,
     /// Processes that were killed.
     pub kills: u64,
+    /// Processes that were held for a while.
+    pub holds: u64,
     /// How often a process died at each point.
     pub reached: BTreeMap<String, u64>,
     /// How often none came to it in time.
@@ -73,6 +77,7 @@ impl Sum {
         self.rounds += 1;
         self.bad += u64::from(!problems.is_empty());
         self.kills += round.kills;
+        self.holds += round.holds;
         self.acknowledged += acknowledged;
         self.never += never;
         self.asked_after += asked_after;
@@ -113,6 +118,7 @@ impl Sum {
         let took = Compact(Duration::from_secs_f64(self.seconds));
         table.add_row(["rounds", &format!("{} in {took}", self.rounds)]);
         table.add_row(["processes killed", &self.kills.to_string()]);
+        table.add_row(["processes held, to go on later", &self.holds.to_string()]);
         let reached: u64 = self.reached.values().sum();
         table.add_row([
             "of them at a write, sync or the like",
@@ -126,6 +132,7 @@ impl Sum {
         table.add_row(["operations of histories judged", &self.operations.to_string()]);
         table.add_row(["acknowledged and lost", &wrong(ProblemKind::Lost)]);
         table.add_row(["doubled", &wrong(ProblemKind::Doubled)]);
+        table.add_row(["told something else than what happened", &wrong(ProblemKind::Untrue)]);
         table.add_row(["failed opens", &wrong(ProblemKind::NotOpened)]);
         table.add_row(["processes that ended by themselves", &wrong(ProblemKind::Ended)]);
         table.add_row(["unequal replicas", &wrong(ProblemKind::Unequal)]);

@@ -117,7 +117,7 @@ fn each_mistake_is_named_with_its_line() {
         ("number < 3", "number < three", "23: number is of kind int, and three is of kind text: nothing satisfies that"),
         ("$$n", "$m", "23: '$m' stands for nothing: there are $n, $found"),
         ("$$n", "$found", "23: $found stands for nothing yet: a query or get must come before"),
-        ("number desc", "number down", "23: \"number down\" is no order"),
+        ("number desc", "number down", "23: an order is attributes with commas between"),
         ("number desc", "size desc", "23: case has no attribute size"),
         ("limit = 20", "limit = 0", "23: a limit is 1 to 10000"),
         ("pick = \"any\"", "pick = \"best\"", "23: \"best\" picks nothing: it is \"first\" or \"any\""),

@@ -1,12 +1,18 @@
 //! A replica without a number: it has not been added yet, was removed, or lost its journal. It serves nothing, votes for nobody and acknowledges
 //! nothing; it asks the others, again and again, whether its journal has a number.
+//!
+//! And one whose journal is empty though the deployment gives it a number: either the group begins, or the disk was replaced. It asks before it
+//! takes part, because whoever forgot its votes and acknowledgements must not go on under the number that gave them.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use caps_model::codec;
-use caps_model::messages::cabinet::{Admission, JOIN, Join};
+use caps_model::messages::cabinet::{Admission, JOIN, Join, MEMBERS, Members};
 use caps_overlay::{CallError, Identity, Rng};
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 
@@ -78,12 +84,57 @@ pub(crate) async fn was_removed(shared: Arc<Shared>, peers: Arc<dyn Peers>) -> b
     false
 }
 
+/// Whether the group was begun without this replica, or with an earlier one at its node: somebody with whom it began holds entries.
+///
+/// Waits until all of them have answered, because any one may be the only other that knows; but not for ever, so that a group can begin while
+/// one of its nodes is down. What this cannot tell, then: that a disk was replaced while just those who know are out of reach.
+pub(crate) async fn is_founded(shared: &Shared, peers: &Arc<dyn Peers>, seat: &Seat, stop: &mut mpsc::Receiver<Instant>) -> Option<bool> {
+    let others = shared.others.iter().filter(|other| seat.founders.iter().any(|founder| founder.identity == other.uri()));
+    let asked = others.map(|other| holds_entries(peers, other));
+    let mut answers: FuturesUnordered<_> = asked.collect();
+    let deadline = sleep(FOUNDING_PATIENCE);
+    tokio::pin!(deadline);
+    loop {
+        tokio::select! {
+            // The wish to stop first, then what is known, and last that it has taken too long.
+            biased;
+            _ = stop.recv() => return None,
+            answer = answers.next() => match answer {
+                Some(true) => return Some(true),
+                Some(false) => {}
+                None => return Some(false),
+            },
+            () = &mut deadline => {
+                tracing::warn!(cabinet = %shared.cabinet_name, silent = answers.len(), "the group begins without having heard all of it");
+                return Some(false);
+            }
+        }
+    }
+}
+
+/// Asks one node until it answers.
+async fn holds_entries(peers: &Arc<dyn Peers>, node: &Identity) -> bool {
+    loop {
+        let answer = peers.call(node, MEMBERS, Bytes::new(), Instant::now() + ANSWER_WITHIN).await;
+        if let Some(members) = answer.ok().and_then(|body| codec::decode::<Members>(&body).ok()) {
+            return members.last_index > 0;
+        }
+        sleep(FOUNDING_PAUSE).await;
+    }
+}
+
 async fn ask(peers: &Arc<dyn Peers>, node: &Identity, seat: &Seat) -> Result<Admission, CallError> {
     let join = Join { number: seat.number, incarnation: seat.incarnation };
     let body = codec::encode(&join).expect("two numbers can be encoded");
     let answer = peers.call(node, JOIN, body.into(), Instant::now() + ANSWER_WITHIN).await?;
     codec::decode(&answer).map_err(|error| CallError::Failed(failure::broken(&error)))
 }
+
+/// How long a group that begins waits for those of its nodes that do not answer.
+const FOUNDING_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Between two questions to a node that is not there yet.
+const FOUNDING_PAUSE: Duration = Duration::from_millis(50);
 
 /// Between two rounds of questions: short against what a repair takes, long against what a question costs.
 const ASK_EVERY: Duration = Duration::from_millis(500);

@@ -252,7 +252,7 @@ impl Change {
         }
         let body = codec::encode(self).expect("a change has a few steps");
         let mut bytes = FORM.to_vec();
-        let mut length = body.len();
+        let mut length = body.len() as u64;
         while length >= 0x80 {
             bytes.push((length & 0x7f) as u8 | 0x80);
             length >>= 7;
@@ -280,8 +280,7 @@ impl Change {
     /// As the consensus library wants it.
     pub(crate) fn to_raft(&self) -> ConfChangeV2 {
         let single = |step: &Step| {
-            let mut single = ConfChangeSingle::default();
-            single.node_id = step.number();
+            let mut single = ConfChangeSingle { node_id: step.number(), ..ConfChangeSingle::default() };
             single.set_change_type(match step {
                 Step::Admit { .. } | Step::Demote { .. } => ConfChangeType::AddLearnerNode,
                 Step::Promote { .. } => ConfChangeType::AddNode,

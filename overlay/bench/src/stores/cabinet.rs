@@ -147,9 +147,10 @@ fn commit_of(number: u128) -> Commit {
         module: Name::fixed("bench"),
         module_version: 1,
         method: Name::fixed("bench"),
+        reason: None,
     };
     let attributes = Record::from([(Name::fixed("value"), vec![Value::Bytes(vec![7; VALUE_BYTES])])]);
-    let change = Change::Create { object: ObjectId(number), entity: Name::fixed("thing"), attributes };
+    let change = Change::Create { object: ObjectId(number), entity: Name::fixed("thing"), ancestors: Vec::new(), attributes };
     let (reads, effects, result) = (Vec::new(), Vec::new(), BTreeMap::new());
     Commit { id: CommitId(number), author, time: 0, reads, changes: vec![change], effects, result }
 }

@@ -60,6 +60,10 @@ impl Site {
         for voter in VOTERS {
             site.open(voter).await;
         }
+        // A group that begins hears its nodes first.
+        while site.running.values().any(|(store, _)| !store.shared.is_serving()) {
+            sleep(Duration::from_millis(10)).await;
+        }
         site
     }
 

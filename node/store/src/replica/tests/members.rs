@@ -243,6 +243,34 @@ async fn a_replica_put_back_to_an_older_copy_is_found_out_and_repaired() {
     group.assert_equal(Position(4)).await;
 }
 
+/// A new disk under an old name: the deployment still says that it is number so-and-so of those with whom the group began.
+#[tokio::test(start_paused = true)]
+async fn a_replaced_disk_is_another_replica() {
+    let mut group = Group::start().await;
+    group.commit(1, 1).await.unwrap();
+    let victim = group.leader().await;
+    let other = VOTERS.into_iter().find(|voter| *voter != victim).unwrap();
+    group.kill(victim);
+    group.disks.insert(victim, MemoryStorage::new());
+    group.open(victim);
+    group.reaches(victim, Position(1)).await;
+    sleep(Duration::from_secs(10)).await;
+    assert_eq!(group.store(victim).members().number, 4);
+    assert_eq!(voters(&group.store(other).members()).len(), 3);
+    group.commit(victim, 2).await.unwrap();
+    group.assert_equal(Position(2)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_group_begins_though_one_of_its_nodes_is_down() {
+    let mut group = Group::without_replicas();
+    group.open(1);
+    group.open(2);
+    group.commit(1, 1).await.unwrap();
+    group.open(3);
+    group.reaches(3, Position(1)).await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_damaged_majority_serves_nothing_and_keeps_what_it_has() {
     let mut group = Group::start().await;

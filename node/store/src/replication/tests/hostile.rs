@@ -183,7 +183,8 @@ fn damage_found_while_a_follower_catches_up_stops_the_leader() {
     let storage = MemoryStorage::new();
     let options = journal::Options { cache_bytes: 0, ..journal::Options::new(Name::fixed("main")) };
     let Opened { mut writer, reader, .. } = journal::open(Arc::new(storage.clone()), options).unwrap();
-    writer.append(reader.stage((1..=3).map(|index| Record::Entry(entry(index))).collect())).unwrap();
+    let entries = (1..=3).map(|index| Record::Entry(journal::Entry { payload: Bytes::from_static(b"x"), ..entry(index) }));
+    writer.append(reader.stage(entries.collect())).unwrap();
     writer.sync().unwrap();
     let consensus = Consensus::new(1, Membership::of_voters(&[1, 2, 3]), Timing::default(), reader.clone(), 0, Box::new(|_| 0)).unwrap();
     let mut core = Core { consensus, writer };

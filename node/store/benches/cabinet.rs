@@ -1,0 +1,252 @@
+//! What a large cabinet costs: rebuilding and reopening it, asking it, the bytes of a commit, and what subscriptions cost a commit.
+//!
+//! `cargo bench -p caps-store --bench cabinet -- [OBJECTS]`, a million if not given. It takes some minutes and a few gigabytes in the temporary
+//! directory. Figures depend on the machine; those that are compared are taken in one run.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use caps_model::messages::{From, Subscribe};
+use caps_model::{Author, Change, Commit, CommitId, Name, ObjectId, Position, Query, Record, Value, codec};
+use caps_store::cabinet::{Cabinet, Proposal, admit};
+use caps_store::journal::{self, Entry, EntryKind, Options};
+use caps_store::state::{MemoryState, SledState, State};
+use caps_store::storage::DiskStorage;
+use caps_store::watchers::{Limits, Next, Watchers};
+
+fn main() {
+    let objects = std::env::args().skip(1).find_map(|argument| argument.parse().ok()).unwrap_or(1_000_000);
+    let directory = std::env::temp_dir().join(format!("caps-bench-cabinet-{}", std::process::id()));
+    fs::create_dir_all(&directory).expect("the temporary directory can be written");
+    large_cabinet(objects, &directory);
+    fs::remove_dir_all(&directory).expect("what was made can be removed");
+    for subscriptions in [10, 1_000, 100_000] {
+        subscriptions_of_different_predicates(subscriptions);
+    }
+    subscriptions_that_all_match(10_000);
+}
+
+fn large_cabinet(objects: u64, directory: &Path) {
+    let open_journal = || {
+        let storage = DiskStorage::open(&directory.join("journal")).expect("the directory can be made");
+        journal::open(Arc::new(storage), Options::new(Name::fixed("bench"))).expect("the journal opens")
+    };
+    let began = now();
+    let journal::Opened { mut writer, reader, .. } = open_journal();
+    let mut index = 0;
+    while index < objects {
+        let entries = (index + 1..=(index + BATCH).min(objects)).map(|index| {
+            let payload = Bytes::from(admit(&commit(index, vec![case(index)])).expect("it is a small commit"));
+            journal::Record::Entry(Entry { index, term: 1, kind: EntryKind::Normal, payload })
+        });
+        writer.append(reader.stage(entries.collect())).and_then(|()| writer.sync()).expect("the disk takes it");
+        index += BATCH;
+    }
+    writer.close().expect("the disk takes it");
+    say("journal written", &format!("{} commits/s, {BATCH} a sync", per_second(objects, began.elapsed())));
+    drop(reader);
+
+    let began = now();
+    let journal::Opened { reader, .. } = open_journal();
+    say("journal opened and verified", &format!("{:.2} s", began.elapsed().as_secs_f64()));
+    let state = directory.join("state");
+    for (name, mut cabinet) in [
+        ("memory", Cabinet::new(Box::new(MemoryState::new()) as Box<dyn State>)),
+        ("sled", Cabinet::new(Box::new(SledState::open(&state, objects).expect("it opens").0) as Box<dyn State>)),
+    ] {
+        let began = now();
+        rebuild(&reader, &mut cabinet, objects);
+        say(&format!("rebuilt in {name}"), &format!("{} commits/s", per_second(objects, began.elapsed())));
+        queries(&format!("{objects} objects in {name}"), &cabinet, objects);
+        drop(cabinet);
+    }
+    let began = now();
+    let (reopened, _) = SledState::open(&state, objects).expect("it opens");
+    let cabinet = Cabinet::new(reopened);
+    let behind = objects - cabinet.mark().index;
+    say("state reopened", &format!("{:.2} s, {behind} commits to replay", began.elapsed().as_secs_f64()));
+    drop(cabinet);
+    let per_commit = |path: &Path| bytes_of(path) as f64 / objects as f64;
+    say("bytes a commit", &format!("{:.0} journal, {:.0} state in sled", per_commit(&directory.join("journal")), per_commit(&state)));
+}
+
+fn rebuild(reader: &journal::JournalReader, cabinet: &mut Cabinet<Box<dyn State>>, last: u64) {
+    let mut next = 1;
+    while next <= last {
+        let entries = reader.entries(next, last + 1, SLICE_BYTES).expect("the journal is readable");
+        for entry in &entries {
+            let proposal: Proposal = codec::decode(&entry.payload).expect("it was encoded here");
+            cabinet.apply(entry.index, &proposal).expect("the state takes it");
+        }
+        next += entries.len() as u64;
+    }
+}
+
+fn queries(of: &str, cabinet: &Cabinet<Box<dyn State>>, objects: u64) {
+    let middle = objects / 2;
+    for (what, filter, order) in [
+        ("one value", format!("number = {middle}"), None),
+        ("20 of a range", format!("number between {middle} and {}", middle + 19), None),
+        ("20 newest due of one in five", "status = open".to_owned(), Some("due_at")),
+        ("20 of one owner in an order", format!("owner = #{}", ObjectId(7)), Some("number")),
+        ("20 by words", format!("subject about 'pump w{}'", middle % WORDS), None),
+    ] {
+        let mut query = Query::all(Name::fixed("case")).and(filter.parse().expect("it is a filter")).limit(20);
+        if let Some(order) = order {
+            query = query.by(Name::fixed(order), true);
+        }
+        let mut took: Vec<Duration> = (0..TIMES)
+            .map(|_| {
+                let began = now();
+                let found = cabinet.query(&query).expect("the state answers");
+                assert!(!found.objects.is_empty());
+                began.elapsed()
+            })
+            .collect();
+        took.sort();
+        let explained = cabinet.explain(&query).expect("the state answers");
+        let (p50, p99) = (took[TIMES / 2], took[TIMES * 99 / 100]);
+        say(&format!("{of}: {what}"), &format!("p50 {p50:.1?}, p99 {p99:.1?}, looked at {}", explained.looked_at));
+    }
+}
+
+/// What one commit costs, from its application to the telling, that concerns one of them.
+fn subscriptions_of_different_predicates(count: u64) {
+    let mut cabinet = Cabinet::new(MemoryState::new());
+    let mut watchers = Watchers::new(Limits { watchers: 200_000, ..Limits::default() }, Position::ZERO);
+    let group = ObjectId(1);
+    for number in 0..count {
+        let filter = match number % 4 {
+            0 => format!("number = {number}"),
+            1 => format!("number between {} and {}", number * 10 + 1_000_000, number * 10 + 1_000_009),
+            2 => format!("owner = #{}", ObjectId(u128::from(number) + 10_000)),
+            _ => format!("status = open and subject about 'only{number}'"),
+        };
+        let query = Query::all(Name::fixed("case")).and(filter.parse().expect("it is a filter"));
+        let query = query.and(format!("readers = #{group}").parse().expect("it is a filter"));
+        let id = watchers.add(Subscribe { query, from: From::Present }).expect("there is room");
+        while watchers.next(id, cabinet.state()).expect("the state answers") != Next::Idle {}
+    }
+    let mut took = Vec::new();
+    for index in 1..=TIMES as u64 {
+        // Each concerns the one that watches number 0, as another kind of object would concern nobody.
+        let mut change = case(index);
+        if let Change::Create { attributes, .. } = &mut change {
+            attributes.insert(Name::fixed("number"), vec![Value::Int(0)]);
+            attributes.insert(Name::fixed("readers"), vec![Value::Reference(group)]);
+        }
+        let proposal = Proposal::Commit(commit(index, vec![change]));
+        let began = now();
+        let applied = Arc::new(cabinet.apply(index, &proposal).expect("the state takes it"));
+        let awake = watchers.applied(&applied);
+        for id in &awake {
+            watchers.next(*id, cabinet.state()).expect("the state answers");
+        }
+        took.push(began.elapsed());
+        assert_eq!(awake.len(), 1, "one is concerned");
+    }
+    took.sort();
+    say(
+        &format!("a commit beside {count} subscriptions, one concerned"),
+        &format!("p50 {:.1?}, p99 {:.1?}", took[TIMES / 2], took[TIMES * 99 / 100]),
+    );
+}
+
+/// How long until the last of many that all follow the same is told.
+fn subscriptions_that_all_match(count: u64) {
+    let mut cabinet = Cabinet::new(MemoryState::new());
+    let mut watchers = Watchers::new(Limits::default(), Position::ZERO);
+    let before = resident_bytes();
+    for _ in 0..count {
+        let query = Query::all(Name::fixed("case")).and("status = open".parse().expect("it is a filter"));
+        let id = watchers.add(Subscribe { query, from: From::Present }).expect("there is room");
+        while watchers.next(id, cabinet.state()).expect("the state answers") != Next::Idle {}
+    }
+    let each = resident_bytes().saturating_sub(before) / count;
+    let mut took = Vec::new();
+    for index in 1..=20 {
+        let mut change = case(index);
+        if let Change::Create { attributes, .. } = &mut change {
+            attributes.insert(Name::fixed("status"), vec![Value::text("open")]);
+        }
+        let applied = Arc::new(cabinet.apply(index, &Proposal::Commit(commit(index, vec![change]))).expect("the state takes it"));
+        let began = now();
+        let awake = watchers.applied(&applied);
+        for id in &awake {
+            watchers.next(*id, cabinet.state()).expect("the state answers");
+        }
+        took.push(began.elapsed());
+        assert_eq!(awake.len() as u64, count);
+    }
+    took.sort();
+    say(&format!("a commit that concerns all of {count} subscriptions"), &format!("{:.1?} to the last, {each} bytes each", took[10]));
+}
+
+/// A case like those of the case desk: a number, a state, an owner, a due time, a subject.
+fn case(number: u64) -> Change {
+    let one = |value| vec![value];
+    let signed = i64::try_from(number).expect("so many cases there never are");
+    let status = ["open", "waiting", "closed", "new", "merged"][usize::try_from(number % 5).expect("less than 5")];
+    let attributes: Record = BTreeMap::from([
+        (Name::fixed("number"), one(Value::Int(signed))),
+        (Name::fixed("status"), one(Value::text(status))),
+        (Name::fixed("owner"), one(Value::Reference(ObjectId(u128::from(number % 1_000))))),
+        (Name::fixed("due_at"), one(Value::Timestamp(signed.wrapping_mul(7_919) % 1_000_003))),
+        (Name::fixed("subject"), one(Value::Text(format!("pump {number} w{}", number % WORDS)))),
+    ]);
+    Change::Create { object: ObjectId(u128::from(number) << 32), entity: Name::fixed("case"), ancestors: Vec::new(), attributes }
+}
+
+fn commit(index: u64, changes: Vec<Change>) -> Commit {
+    let author = Author {
+        user: None,
+        front_end: "spiffe://bench.example/site/lund/layer/4/desk".to_owned(),
+        host: "spiffe://bench.example/site/lund/layer/2/host".to_owned(),
+        module: Name::fixed("casedesk"),
+        module_version: 1,
+        method: Name::fixed("file_mail"),
+        reason: None,
+    };
+    let time = i64::try_from(index).expect("so many commits there never are");
+    Commit { id: CommitId(u128::from(index)), author, time, reads: Vec::new(), changes, effects: Vec::new(), result: Record::new() }
+}
+
+fn bytes_of(directory: &Path) -> u64 {
+    let entries = fs::read_dir(directory).expect("it is there").map(|entry| entry.expect("it is readable"));
+    let sizes = entries.map(|entry| match entry.path().is_dir() {
+        true => bytes_of(&entry.path()),
+        false => entry.metadata().map_or(0, |metadata| metadata.len()),
+    });
+    sizes.sum()
+}
+
+fn resident_bytes() -> u64 {
+    let statm = fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    statm.split_whitespace().nth(1).and_then(|pages| pages.parse::<u64>().ok()).unwrap_or(0) * 4096
+}
+
+fn per_second(count: u64, took: Duration) -> u64 {
+    (count as f64 / took.as_secs_f64()) as u64
+}
+
+fn say(what: &str, figure: &str) {
+    println!("{what:<58} {figure}");
+}
+
+#[expect(clippy::disallowed_methods, reason = "a benchmark measures the real machine")]
+fn now() -> Instant {
+    Instant::now()
+}
+
+const BATCH: u64 = 1_000;
+
+const SLICE_BYTES: u64 = 1 << 20;
+
+const TIMES: usize = 1_000;
+
+/// Words that tell subjects apart: each is in some hundred of a million.
+const WORDS: u64 = 10_007;
