@@ -62,9 +62,9 @@ impl Calls {
             To::Layer(layer) => Box::pin(self.call_layer(layer, request, options)).await,
             To::Node(peer) => match self.attempt(peer, &request).await {
                 Ok(body) => Ok(Reply { body, from: peer.clone() }),
-                Err(CallError::Lost { .. }) if options.repeatable => {
-                    let body = Box::pin(self.attempt(peer, &request)).await?;
-                    Ok(Reply { body, from: peer.clone() })
+                Err(lost @ CallError::Lost { .. }) if options.repeatable => {
+                    let again = Box::pin(self.attempt(peer, &request)).await;
+                    again.map(|body| Reply { body, from: peer.clone() }).map_err(|error| lost.or(error))
                 }
                 Err(error) => Err(error),
             },
@@ -175,7 +175,7 @@ impl Calls {
             started
         };
         start(&mut running, &mut hedge_at);
-        let mut last = no_candidate(layer);
+        let mut last: Option<CallError> = None;
         loop {
             let hedge = async {
                 match hedge_at {
@@ -198,11 +198,16 @@ impl Calls {
             match ended {
                 Some(Ok(reply)) => return Ok(reply),
                 Some(Err(error)) if options.may_move_on(&error) => {
-                    last = error;
+                    last = Some(last.map_or(error.clone(), |last| last.or(error)));
                     start(&mut running, &mut hedge_at);
                 }
-                Some(Err(error)) => return Err(error),
-                None => return Err(last),
+                Some(Err(error)) => {
+                    let error = last.map_or(error.clone(), |last| last.or(error));
+                    // Whoever was asked besides may be at it: nobody can say that nothing was done.
+                    let is_open = error.certainly_not_run() && !running.is_empty();
+                    return Err(if is_open { CallError::DeadlineExceeded } else { error });
+                }
+                None => return Err(last.unwrap_or_else(|| no_candidate(layer))),
             }
         }
     }

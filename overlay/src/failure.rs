@@ -157,6 +157,11 @@ impl CallError {
         }
     }
 
+    /// The failure of a call that was tried once more: that of an attempt which may have had an effect says so for all of them.
+    pub(crate) fn or(self, later: Self) -> Self {
+        if later.certainly_not_run() && !self.certainly_not_run() { self } else { later }
+    }
+
     /// The same, for a call of which nothing was sent yet.
     pub(crate) fn before_sending(self) -> Self {
         match self {
@@ -191,5 +196,21 @@ impl From<Failure> for CallError {
             code::NOT_ALLOWED => Self::NotAllowed { reason: failure.message },
             _ => Self::Failed(failure),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_attempt_that_may_have_had_an_effect_is_not_unsaid_by_a_later_one() {
+        let peer: Identity = "spiffe://test.example/site/lund/layer/2/host".parse().unwrap();
+        let lost = || CallError::Lost { peer: peer.clone(), cause: "silence".to_owned() };
+        let unreachable = || CallError::Unreachable { peer: peer.clone(), cause: "nobody there".to_owned() };
+        assert_eq!(lost().or(unreachable()), lost());
+        assert_eq!(unreachable().or(lost()), lost());
+        assert_eq!(unreachable().or(CallError::Draining), CallError::Draining);
+        assert_eq!(lost().or(CallError::DeadlineExceeded), CallError::DeadlineExceeded);
     }
 }

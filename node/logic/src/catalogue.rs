@@ -41,11 +41,14 @@ pub(crate) struct DeclaredEntity {
     /// What it inherits from, nearest first.
     pub(crate) ancestors: Vec<Name>,
     /// The entity that declares each attribute, and the module that writes it besides the owner.
-    origins: BTreeMap<Name, (Name, usize)>,
+    origins: BTreeMap<Name, Origin>,
     pub(crate) secrets: BTreeSet<Name>,
     /// The attributes that are one end of a relation, with the other end.
     pub(crate) ends: BTreeMap<Name, End>,
 }
+
+/// The entity that declares an attribute, and the module that writes it besides the owner of the object.
+type Origin = (Name, usize);
 
 /// The other end of a relation, as seen from one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -272,7 +275,7 @@ impl Catalogue {
 
     /// Gives entities what they inherit, and shows it in the schemas.
     fn inherit(&mut self) -> Result<(), CatalogueError> {
-        let alone: BTreeMap<Name, Vec<(Attribute, (Name, usize))>> =
+        let alone: BTreeMap<Name, Vec<(Attribute, Origin)>> =
             self.entities.iter().map(|(name, declared)| (name.clone(), declared.own_attributes())).collect();
         let secrets: BTreeMap<Name, BTreeSet<Name>> =
             self.entities.iter().map(|(name, declared)| (name.clone(), declared.secrets.clone())).collect();
@@ -365,7 +368,7 @@ impl DeclaredEntity {
     }
 
     /// Its attributes, each with the entity that declares it and the module that writes it.
-    fn own_attributes(&self) -> Vec<(Attribute, (Name, usize))> {
+    fn own_attributes(&self) -> Vec<(Attribute, Origin)> {
         self.entity.attributes.iter().map(|attribute| (attribute.clone(), self.origins[&attribute.name].clone())).collect()
     }
 

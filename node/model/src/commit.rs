@@ -46,6 +46,7 @@ pub struct Author {
 
 /// One thing that the logic relied on.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[expect(clippy::large_enum_variant, reason = "most reads are of objects, and there are not many at a time")]
 pub enum Read {
     /// The object was last changed at this position; [`Position::ZERO`]: it did not exist.
     Object {

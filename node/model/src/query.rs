@@ -19,7 +19,7 @@ use bincode::{Decode, Encode};
 pub use evaluate::{NoObjects, Relations};
 pub use pattern::{PATTERN_BYTES_MAX, Pattern, PatternError, PatternKind};
 pub use text::{ParseFilterError, ParseOrderError};
-pub use words::{SEARCHED_BYTES_MAX, WORD_BYTES_MAX, WORDS_MAX, Word, Words, words_of};
+pub use words::{SEARCHED_BYTES_MAX, WORD_BYTES_MAX, WORDS_MAX, Word, Words, beginning, words_of};
 
 use crate::{Name, Object, ObjectId, Value, Wire};
 

@@ -230,7 +230,7 @@ fn resident_bytes() -> u64 {
 }
 
 fn per_second(count: u64, took: Duration) -> u64 {
-    (count as f64 / took.as_secs_f64()) as u64
+    u64::try_from(u128::from(count) * 1_000_000 / took.as_micros().max(1)).unwrap_or(u64::MAX)
 }
 
 fn say(what: &str, figure: &str) {

@@ -56,17 +56,16 @@ goes_well! {
     sync_fails_unnoticed: "sync-fails-unnoticed", 40;
 }
 
-/// Changes of who keeps the cabinet, and repairs: whole, under three seeds.
+/// Changes of who keeps the cabinet, and repairs: whole, because what one step leaves is what the next one meets. Other seeds are for
+/// `caps-sim run`.
 macro_rules! keeps_its_members {
     ($($test:ident: $name:literal;)*) => {$(
         #[test]
         fn $test() {
-            for seed in 1..=3 {
-                let scenario = Scenario::read(&directory().join(concat!($name, ".toml"))).unwrap();
-                let outcome = scenario::run(&scenario, seed, None, |_| {}).unwrap();
-                assert!(outcome.is_good(), "seed {seed}: {:#?}\n{:#?}\n{:#?}", outcome.violations, outcome.unmet, outcome.failed);
-                assert_eq!(outcome.faults, scenario.timetable.len() as u64, "seed {seed}: {:?}", outcome.faults_by_kind);
-            }
+            let scenario = Scenario::read(&directory().join(concat!($name, ".toml"))).unwrap();
+            let outcome = scenario::run(&scenario, 1, None, |_| {}).unwrap();
+            assert!(outcome.is_good(), "{:#?}\n{:#?}\n{:#?}", outcome.violations, outcome.unmet, outcome.failed);
+            assert_eq!(outcome.faults, scenario.timetable.len() as u64, "{:?}", outcome.faults_by_kind);
         }
     )*};
 }

@@ -90,8 +90,13 @@ pub fn words_of(text: &str) -> impl Iterator<Item = String> {
 }
 
 /// The first bytes of a text, whole characters only.
-fn beginning(text: &str, bytes_max: usize) -> &str {
-    &text[..text.floor_char_boundary(bytes_max)]
+pub fn beginning(text: &str, bytes_max: usize) -> &str {
+    // The last boundary is at most three bytes away.
+    let mut end = bytes_max.min(text.len());
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
 }
 
 /// What of a text is searched: a long mail; not what is attached to it.

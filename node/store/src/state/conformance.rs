@@ -174,7 +174,9 @@ fn pairs() -> Vec<(&'static str, Value, Value)> {
 }
 
 /// What an operator is, compared with the smaller or larger value of a kind; `None`: it is for texts alone.
-fn operators() -> Vec<(&'static str, fn(&Value, &Value) -> Option<Filter>)> {
+type Operator = fn(&Value, &Value) -> Option<Filter>;
+
+fn operators() -> Vec<(&'static str, Operator)> {
     fn of(test: Test) -> Option<Filter> {
         Some(Filter::Where(Condition { attribute: Name::fixed("list"), key: None, test }))
     }

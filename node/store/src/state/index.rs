@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::ops::Bound;
 
-use caps_model::query::{Word, words_of};
+use caps_model::query::{Word, beginning, words_of};
 use caps_model::{Name, Object, ObjectId, Value};
 
 /// An index of an entity.
@@ -90,7 +90,7 @@ impl Span {
 
     /// Everything with a text that begins so.
     pub(crate) fn of_prefix(prefix: &str) -> Self {
-        let start = &prefix[..prefix.floor_char_boundary(TEXT_BYTES_MAX)];
+        let start = beginning(prefix, TEXT_BYTES_MAX);
         Self::beginning(&[&[TEXT], escaped(start.as_bytes()).as_slice()].concat())
     }
 

@@ -209,6 +209,7 @@ impl Reader {
 }
 
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "a few of them, in a test")]
 enum Act {
     Apply(Vec<Plan>),
     /// A new reader of a query.
