@@ -191,4 +191,7 @@ fn link(chain: &[u8; 32], position: Position, commit: &Commit) -> Result<[u8; 32
     Ok(Sha256::new().chain_update(chain).chain_update(position.0.to_le_bytes()).chain_update(Sha256::digest(bytes)).finalize().into())
 }
 
-impl Wire for Proposal {}
+/// 2: objects know what they inherit from, commits why they were made.
+impl Wire for Proposal {
+    const SCHEMA: u8 = 2;
+}
