@@ -6,8 +6,9 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::sync::Arc;
 
-use caps_model::query::{Condition, Test};
+use caps_model::query::{Condition, Test, beginning};
 use caps_model::{Filter, Name, ObjectId, Query, Value};
 
 use super::index::{Index, Span, is_exact};
@@ -22,7 +23,7 @@ pub(crate) enum Plan {
         /// The objects.
         ids: BTreeSet<ObjectId>,
         /// What proposed them.
-        by: String,
+        by: Arc<str>,
     },
     /// By reading one value's part of an index, where objects stand in the order of ids.
     Part {
@@ -44,8 +45,8 @@ enum Path {
     Span {
         index: Index,
         span: Span,
-        /// The condition, for people.
-        by: String,
+        /// The condition, for people; shared by all parts of one condition.
+        by: Arc<str>,
         /// The value, if all of the part stands under it.
         value: Option<Value>,
     },
@@ -59,7 +60,7 @@ enum Path {
 pub(crate) fn plan(state: &dyn State, query: &Query, everything: bool) -> Result<Plan, StateError> {
     let Some(path) = path(state, &query.filter)? else { return Ok(otherwise(query, everything)) };
     let most = if everything { LISTED_MAX } else { worth_listing(state.counts().objects, query.limit) };
-    if let Some((ids, by)) = path.ids(state, &query.entity, most)? {
+    if let Some((ids, by)) = path.fewest(state, &query.entity, most)? {
         return Ok(Plan::Listed { ids, by });
     }
     if query.order.is_empty()
@@ -69,7 +70,7 @@ pub(crate) fn plan(state: &dyn State, query: &Query, everything: bool) -> Result
     }
     if query.order.is_empty() || everything {
         // Too many to list, but fewer than all: still better than the whole entity, if memory allows.
-        return Ok(match path.ids(state, &query.entity, LISTED_MAX)? {
+        return Ok(match path.fewest(state, &query.entity, LISTED_MAX)? {
             Some((ids, by)) => Plan::Listed { ids, by },
             None => Plan::Entity,
         });
@@ -80,7 +81,7 @@ pub(crate) fn plan(state: &dyn State, query: &Query, everything: bool) -> Result
 /// Objects that indexes propose for a filter, and by what; `None`: they propose nothing, or more than `most`.
 pub(crate) fn proposed(state: &dyn State, query: &Query, most: usize) -> Result<Option<BTreeSet<ObjectId>>, StateError> {
     let Some(path) = path(state, &query.filter)? else { return Ok(None) };
-    Ok(path.ids(state, &query.entity, most)?.map(|(ids, _)| ids))
+    Ok(path.fewest(state, &query.entity, most)?.map(|(ids, _)| ids))
 }
 
 fn otherwise(query: &Query, everything: bool) -> Plan {
@@ -103,7 +104,7 @@ fn path(state: &dyn State, filter: &Filter) -> Result<Option<Path>, StateError> 
         Filter::Text(words) => Some(Path::All(words.iter().map(|word| word_path(word, filter)).collect())),
         Filter::Through { attribute, entity: Some(entity), filter: inner } => {
             let related = related(state, entity, inner)?;
-            let name = format!("{attribute} through {entity}");
+            let name = format!("{attribute} through {entity}").into();
             related.map(|ids| Path::Any(ids.into_iter().map(|id| reference(attribute, id, &name)).collect()))
         }
         Filter::Through { .. } => None,
@@ -130,7 +131,7 @@ fn path(state: &dyn State, filter: &Filter) -> Result<Option<Path>, StateError> 
 fn of_condition(condition: &Condition) -> Option<Path> {
     let Condition { attribute, key, test } = condition;
     let index = Index::Attribute(attribute.clone());
-    let by = Filter::Where(condition.clone()).to_string();
+    let by = told(condition);
     let within = |span: Span, value: Option<Value>| {
         let span = match key {
             Some(key) => span.under_key(key),
@@ -158,13 +159,25 @@ fn of_condition(condition: &Condition) -> Option<Path> {
     }
 }
 
-fn word_path(word: &caps_model::query::Word, filter: &Filter) -> Path {
-    Path::Span { index: Index::Words, span: Span::of_word(word), by: filter.to_string(), value: None }
+/// A condition in words; of a long list only how long it is.
+fn told(condition: &Condition) -> Arc<str> {
+    match &condition.test {
+        Test::In(values) if values.len() > VALUES_TOLD => format!("{} in ({} values)", condition.attribute, values.len()).into(),
+        _ => shortened(&Filter::Where(condition.clone())),
+    }
 }
 
-fn reference(attribute: &Name, id: ObjectId, by: &str) -> Path {
+fn shortened(filter: &Filter) -> Arc<str> {
+    beginning(&filter.to_string(), BYTES_TOLD).into()
+}
+
+fn word_path(word: &caps_model::query::Word, filter: &Filter) -> Path {
+    Path::Span { index: Index::Words, span: Span::of_word(word), by: shortened(filter), value: None }
+}
+
+fn reference(attribute: &Name, id: ObjectId, by: &Arc<str>) -> Path {
     let span = Span::of_value(&Value::Reference(id));
-    Path::Span { index: Index::Attribute(attribute.clone()), span, by: by.to_owned(), value: None }
+    Path::Span { index: Index::Attribute(attribute.clone()), span, by: by.clone(), value: None }
 }
 
 /// The objects that satisfy a filter, if an index finds them and they are few.
@@ -184,7 +197,7 @@ fn related(state: &dyn State, entity: &Name, filter: &Filter) -> Result<Option<V
 
 impl Path {
     /// The objects that stand there, and what led to them; `None` when there are more than `most`.
-    fn ids(&self, state: &dyn State, entity: &Name, most: usize) -> Result<Option<(BTreeSet<ObjectId>, String)>, StateError> {
+    fn ids(&self, state: &dyn State, entity: &Name, most: usize) -> Result<Option<(BTreeSet<ObjectId>, Arc<str>)>, StateError> {
         match self {
             Self::Span { index, span, by, .. } => {
                 let places = state.scan(entity, index, span, false, most.saturating_add(1))?;
@@ -202,23 +215,29 @@ impl Path {
                         return Ok(None);
                     }
                 }
-                Ok(Some((ids, all_by.join(" or "))))
+                Ok(Some((ids, all_by.join(" or ").into())))
             }
             Self::All(paths) => {
-                // The smallest is found without counting the largest.
-                let mut budget = LISTED_MIN.min(most);
-                loop {
-                    for path in paths {
-                        if let Some(found) = path.ids(state, entity, budget)? {
-                            return Ok(Some(found));
-                        }
+                for path in paths {
+                    if let Some(found) = path.ids(state, entity, most)? {
+                        return Ok(Some(found));
                     }
-                    if budget >= most {
-                        return Ok(None);
-                    }
-                    budget = budget.saturating_mul(BUDGET_GROWTH).min(most);
                 }
+                Ok(None)
             }
+        }
+    }
+
+    /// The same by the smallest part, which is found without counting the largest. Only the outermost path asks again with more, so that no
+    /// depth of a filter multiplies the asking.
+    fn fewest(&self, state: &dyn State, entity: &Name, most: usize) -> Result<Option<(BTreeSet<ObjectId>, Arc<str>)>, StateError> {
+        let mut budget = LISTED_MIN.min(most);
+        loop {
+            let found = self.ids(state, entity, budget)?;
+            if found.is_some() || budget >= most {
+                return Ok(found);
+            }
+            budget = budget.saturating_mul(BUDGET_GROWTH).min(most);
         }
     }
 
@@ -271,6 +290,10 @@ const LISTED_MAX: usize = 100_000;
 
 /// By how much more is counted in the next round, when nothing was selective enough in the last.
 const BUDGET_GROWTH: usize = 8;
+
+/// What of a condition is told.
+const VALUES_TOLD: usize = 8;
+const BYTES_TOLD: usize = 200;
 
 /// Objects from which others are found through their references.
 const RELATED_MAX: usize = 1_000;
