@@ -38,6 +38,9 @@ pub(crate) enum Plan {
     Entity,
 }
 
+/// Objects, and what proposed them.
+type Proposed = (BTreeSet<ObjectId>, Arc<str>);
+
 /// A part of the indexes in which every match stands.
 #[derive(Debug)]
 enum Path {
@@ -197,7 +200,7 @@ fn related(state: &dyn State, entity: &Name, filter: &Filter) -> Result<Option<V
 
 impl Path {
     /// The objects that stand there, and what led to them; `None` when there are more than `most`.
-    fn ids(&self, state: &dyn State, entity: &Name, most: usize) -> Result<Option<(BTreeSet<ObjectId>, Arc<str>)>, StateError> {
+    fn ids(&self, state: &dyn State, entity: &Name, most: usize) -> Result<Option<Proposed>, StateError> {
         match self {
             Self::Span { index, span, by, .. } => {
                 let places = state.scan(entity, index, span, false, most.saturating_add(1))?;
@@ -230,7 +233,7 @@ impl Path {
 
     /// The same by the smallest part, which is found without counting the largest. Only the outermost path asks again with more, so that no
     /// depth of a filter multiplies the asking.
-    fn fewest(&self, state: &dyn State, entity: &Name, most: usize) -> Result<Option<(BTreeSet<ObjectId>, Arc<str>)>, StateError> {
+    fn fewest(&self, state: &dyn State, entity: &Name, most: usize) -> Result<Option<Proposed>, StateError> {
         let mut budget = LISTED_MIN.min(most);
         loop {
             let found = self.ids(state, entity, budget)?;
