@@ -5,6 +5,7 @@ mod call;
 mod completions;
 mod connect;
 mod file;
+mod fresh;
 mod init;
 mod login;
 mod moment;

@@ -117,7 +117,9 @@ modules = ["casedesk"]    # the business logic that hosts load
 
 [cabinet]
 name = "main"
-voters = [{voters}]       # an odd number, at different sites
+voters = [{voters}]       # an odd number, at different sites; once it is founded, `caps cabinet` changes who votes
+# learners = ["store-..."]  # nodes of layer 1 that follow without a vote: they serve reads near whoever asks, and cost no commit a thing
+# survives = "site"         # the goal: "node", "site" or "region"; `caps cabinet` says whether the voters' places meet it
 state = "sled"            # or "memory": rebuilt from the journal at each start
 tick = "50ms"             # the consensus clock: a dead leader is replaced in 12 to 20 ticks; raise it when voters are over 100 ms apart
 

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use caps_model::codec::{decode, encode};
 use caps_model::messages::host::{self, As, Call, Called, HostStatus, LoggedIn, Login, Schemas, Session, codes};
 use caps_model::messages::inspect::{Inspect, Inspected};
-use caps_model::messages::{AskOutcome, From, Get, Got, History, Objects, Outcome, Subscribe, Timeline};
+use caps_model::messages::{AskOutcome, From, Get, Got, History, Latest, Objects, Outcome, Subscribe, Timeline};
 use caps_model::{CommitId, Name, ObjectId, Position, Query, Record, Wire};
 use caps_overlay::bugs::{self, Bug};
 use caps_overlay::{CallError, CallOptions, MethodId, Overlay, Retry, To};
@@ -168,6 +168,14 @@ impl Client {
     /// The answer to a question that looks further than at the present.
     pub async fn inspect(&self, question: Inspect) -> Result<Inspected, ClientError> {
         self.ask_as(host::INSPECT, question).await
+    }
+
+    /// Catches up with everything that was acknowledged, to anybody, before this was called: what is read through this client afterwards is
+    /// linearizable. It costs a round trip to the cabinet's leader and one from there to a majority.
+    pub async fn catch_up(&self) -> Result<Position, ClientError> {
+        let latest: Latest = self.request(host::LATEST, Bytes::new()).await?;
+        self.saw(latest.position);
+        Ok(latest.position)
     }
 
     /// What became of a commit. With `seal` the answer is final: what has not happened never will.

@@ -7,7 +7,7 @@ use std::fmt;
 
 use caps_model::messages::cabinet::{Committed, ReplicaStatus};
 use caps_model::messages::inspect::{Inspect, Inspected};
-use caps_model::messages::{AskOutcome, Get, Got, History, Objects, Outcome, Subscribe, Timeline, Update};
+use caps_model::messages::{AskOutcome, Get, Got, History, Latest, Objects, Outcome, Subscribe, Timeline, Update};
 use caps_model::{Commit, Position, Query};
 use caps_overlay::Priority;
 use futures_util::future::{BoxFuture, try_join_all};
@@ -29,6 +29,8 @@ pub trait CabinetPort: Send + Sync + 'static {
     fn history(&self, history: History, ask: Ask) -> BoxFuture<'_, Result<Timeline, CabinetError>>;
     /// The answer to a question that looks further than at the present.
     fn inspect(&self, question: Inspect, ask: Ask) -> BoxFuture<'_, Result<Inspected, CabinetError>>;
+    /// How far everything is that was acknowledged before this was asked.
+    fn latest(&self, ask: Ask) -> BoxFuture<'_, Result<Latest, CabinetError>>;
     /// Makes a change durable, or says what stood in its way.
     fn commit(&self, commit: Commit, ask: Ask) -> BoxFuture<'_, Result<Committed, CabinetError>>;
     /// What became of a commit.

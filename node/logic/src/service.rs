@@ -64,6 +64,10 @@ impl Service for HostService {
             host::GET => self.answer(call, |host, get, peer, ask| async move { host.get(get, &peer, ask).await }),
             host::HISTORY => self.answer(call, |host, history, peer, ask| async move { host.history(history, &peer, ask).await }),
             host::INSPECT => self.answer(call, |host, question, peer, ask| async move { host.inspect(question, &peer, ask).await }),
+            host::LATEST => {
+                let (host, ask) = (self.host.clone(), ask(&call));
+                Answer::later(async move { encode(&host.latest(ask).await?) })
+            }
             host::OUTCOME => self.answer(call, |host, question, peer, ask| async move { host.outcome(question, &peer, ask).await }),
             host::SUBSCRIBE => self.subscribe(call),
             host::SCHEMAS => Answer::Ready(encode(&self.host.schemas())),
@@ -114,6 +118,7 @@ static DESCRIPTOR: Descriptor = Descriptor {
         method(host::GET, "get"),
         method(host::HISTORY, "history"),
         method(host::INSPECT, "inspect"),
+        method(host::LATEST, "latest"),
         method(host::OUTCOME, "outcome"),
         method(host::SUBSCRIBE, "subscribe"),
         method(host::SCHEMAS, "schemas"),

@@ -77,6 +77,13 @@ pub struct Event {
     pub reason: Option<String>,
 }
 
+/// How far everything is that was acknowledged, anywhere, before this was asked: whoever then reads at least there reads linearizably.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Latest {
+    /// Every such commit is at or before this position.
+    pub position: Position,
+}
+
 /// Asks what became of a commit.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct AskOutcome {
@@ -192,6 +199,7 @@ impl Wire for Get {}
 impl Wire for Got {}
 impl Wire for History {}
 impl Wire for Timeline {}
+impl Wire for Latest {}
 impl Wire for AskOutcome {}
 impl Wire for Outcome {}
 impl Wire for Subscribe {}

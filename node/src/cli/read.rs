@@ -11,6 +11,7 @@ use serde_json::json;
 
 use super::Global;
 use super::connect::with_client;
+use super::fresh::Freshness;
 use super::moment::{Moment, Place};
 use crate::output;
 use crate::output::say;
@@ -23,6 +24,7 @@ use crate::output::say;
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  caps query case\n  caps query case 'status = open and priority >= 3' --order 'due_at desc, number'\n  \
+    caps query case 'number = 42' --linearizable\n  \
     caps query message \"from = 'astrid@example.com'\" --json\n  caps query case 'status = open' --at 2d\n  \
     caps query case \"text 'pump leak*'\" --explain"
 )]
@@ -52,6 +54,8 @@ pub(super) struct Query {
     /// Only these attributes as columns.
     #[arg(long, value_delimiter = ',', value_name = "NAMES")]
     columns: Vec<String>,
+    #[command(flatten)]
+    freshness: Freshness,
 }
 
 impl Query {
@@ -63,6 +67,7 @@ impl Query {
             ..caps_model::Query::all(self.entity.clone()).limit(self.limit)
         };
         with_client(global, async |client| {
+            self.freshness.ask_of(&client).await?;
             if self.count {
                 return print_count(client.inspect(Inspect::Count { query }).await?, global.json);
             }
@@ -125,11 +130,14 @@ pub(super) struct Get {
     /// The objects' ids, with or without #.
     #[arg(required = true, value_parser = object_id)]
     objects: Vec<ObjectId>,
+    #[command(flatten)]
+    freshness: Freshness,
 }
 
 impl Get {
     pub(super) async fn run(&self, global: &Global) -> anyhow::Result<()> {
         with_client(global, async |client| {
+            self.freshness.ask_of(&client).await?;
             let answer = client.get(self.objects.clone()).await?;
             if global.json {
                 let objects: Vec<_> = answer.objects.iter().map(|found| found.as_ref().map(output::object)).collect();
@@ -164,11 +172,14 @@ pub(super) struct History {
     /// At most this many.
     #[arg(long, default_value_t = 50)]
     limit: u32,
+    #[command(flatten)]
+    freshness: Freshness,
 }
 
 impl History {
     pub(super) async fn run(&self, global: &Global) -> anyhow::Result<()> {
         with_client(global, async |client| {
+            self.freshness.ask_of(&client).await?;
             let ask = Ask { object: self.object, before: self.before.map(Position), limit: self.limit };
             let answer = client.history(ask).await?;
             if global.json {

@@ -40,13 +40,12 @@ use crate::state::{MemoryState, SledState, State, StateError, StateOpened};
 use crate::storage::Storage;
 use crate::watchers::{self, Watchers};
 
-pub(crate) use commits::{Origin, commit, outcome};
+pub(crate) use commits::{Origin, commit, linearizable, outcome};
 pub(crate) use driver::message;
 pub(crate) use orders::{admit, order};
 pub use shared::Stopped;
 pub(crate) use shared::{AnyCabinet, Shared};
 
-use commits::linearizable;
 use driver::{ASKS_QUEUED_MAX, Disk, Driver, Inlets, MESSAGES_QUEUED_MAX, ORDERS_QUEUED_MAX, READS_QUEUED_MAX};
 use fetcher::Fetcher;
 use peers::{OverlayPeers, Peers};

@@ -8,4 +8,5 @@ mod demo;
 mod durability;
 mod fixture;
 mod members;
+mod reads;
 mod workload;

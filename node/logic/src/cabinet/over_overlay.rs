@@ -5,7 +5,7 @@ use std::sync::RwLock;
 use bytes::Bytes;
 use caps_model::messages::cabinet::{self, Committed, ReplicaStatus};
 use caps_model::messages::inspect::{Inspect, Inspected};
-use caps_model::messages::{AskOutcome, Get, Got, History, Objects, Outcome, Subscribe, Timeline, Update};
+use caps_model::messages::{AskOutcome, Get, Got, History, Latest, Objects, Outcome, Subscribe, Timeline, Update};
 use caps_model::{Commit, Query, Wire, codec};
 use caps_overlay::Layer;
 use caps_overlay::{CallError, CallOptions, MethodId, Overlay, Replies, Retry, To};
@@ -53,8 +53,12 @@ impl OverlayCabinet {
     }
 
     async fn call<Q: Wire, A: Wire>(&self, method: u16, question: Q, ask: Ask) -> Result<A, CabinetError> {
+        self.send(method, encode(&question)?, ask).await
+    }
+
+    async fn send<A: Wire>(&self, method: u16, body: Bytes, ask: Ask) -> Result<A, CabinetError> {
         let overlay = self.overlay()?;
-        let reply = overlay.call(To::Layer(Layer::Cabinet), id(method), encode(&question)?, options(ask)).await?;
+        let reply = overlay.call(To::Layer(Layer::Cabinet), id(method), body, options(ask)).await?;
         codec::decode(&reply.body).map_err(|problem| CabinetError::Malformed(problem.to_string()))
     }
 }
@@ -74,6 +78,10 @@ impl CabinetPort for OverlayCabinet {
 
     fn inspect(&self, question: Inspect, ask: Ask) -> BoxFuture<'_, Result<Inspected, CabinetError>> {
         self.call(cabinet::INSPECT, question, ask).boxed()
+    }
+
+    fn latest(&self, ask: Ask) -> BoxFuture<'_, Result<Latest, CabinetError>> {
+        self.send(cabinet::LATEST, Bytes::new(), ask).boxed()
     }
 
     fn commit(&self, commit: Commit, ask: Ask) -> BoxFuture<'_, Result<Committed, CabinetError>> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use caps_model::messages::cabinet::{Committed, ReplicaStatus};
 use caps_model::messages::inspect::{Inspect, Inspected};
-use caps_model::messages::{AskOutcome, Get, Got, History, Objects, Outcome, Subscribe, Timeline};
+use caps_model::messages::{AskOutcome, Get, Got, History, Latest, Objects, Outcome, Subscribe, Timeline};
 use caps_model::{Commit, Query};
 use caps_overlay::Rng;
 use futures_util::FutureExt;
@@ -67,6 +67,10 @@ impl CabinetPort for PatientCabinet {
 
     fn inspect(&self, question: Inspect, ask: Ask) -> BoxFuture<'_, Result<Inspected, CabinetError>> {
         async move { self.until_answered(ask, || self.cabinet.inspect(question.clone(), ask)).await }.boxed()
+    }
+
+    fn latest(&self, ask: Ask) -> BoxFuture<'_, Result<Latest, CabinetError>> {
+        async move { self.until_answered(ask, || self.cabinet.latest(ask)).await }.boxed()
     }
 
     fn commit(&self, commit: Commit, ask: Ask) -> BoxFuture<'_, Result<Committed, CabinetError>> {

@@ -1,7 +1,7 @@
 //! What front ends read: the rights conjoined, the secrets stripped.
 
 use caps_model::messages::host::As;
-use caps_model::messages::{AskOutcome, Get, Got, HISTORY_MAX, History, Objects, Outcome, Timeline};
+use caps_model::messages::{AskOutcome, Get, Got, HISTORY_MAX, History, Latest, Objects, Outcome, Timeline};
 use caps_model::query::LIMIT_MAX;
 use caps_model::{Filter, Object, ObjectId, Position, Query};
 use caps_overlay::Failure;
@@ -27,6 +27,12 @@ impl Host {
         // Layer 1 was asked for the readable; that it answered with nothing else is checked, not believed.
         let readable = found.objects.into_iter().filter(|object| principal.may_read(object));
         Ok(Objects { objects: readable.map(|object| self.catalogue.shown(object)).collect(), ..found })
+    }
+
+    /// How far everything is that was acknowledged before this was asked: a read at least there is linearizable.
+    pub async fn latest(&self, ask: Ask) -> Result<Latest, Failure> {
+        let _room = self.room.try_acquire().map_err(|_| busy())?;
+        Ok(self.cabinet.latest(ask).await?)
     }
 
     /// Objects by id; `None` for those that do not exist and for those that the principal may not read.

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use caps_model::messages::cabinet::{Committed, ReplicaRole, ReplicaStatus};
 use caps_model::messages::inspect::{Counted, Inspect, Inspected};
 use caps_model::messages::{
-    AskOutcome, Event, From as StartAt, Get, Got, History, ObjectChange, Objects, Outcome, Subscribe, Timeline, Update,
+    AskOutcome, Event, From as StartAt, Get, Got, History, Latest, ObjectChange, Objects, Outcome, Subscribe, Timeline, Update,
 };
 use caps_model::{Commit, CommitId, Object, ObjectId, Position, Query, Read};
 use caps_overlay::{Rng, watch};
@@ -228,6 +228,14 @@ impl CabinetPort for MemoryCabinet {
             let books = self.books();
             let count = books.objects.values().filter(|object| query.matches(object)).count() as u64;
             Ok(Inspected::Counted(Counted { position: books.position(), count, exact: true }))
+        }
+        .boxed()
+    }
+
+    fn latest(&self, _: Ask) -> BoxFuture<'_, Result<Latest, CabinetError>> {
+        async move {
+            self.travel().await;
+            Ok(Latest { position: self.position() })
         }
         .boxed()
     }

@@ -5,6 +5,7 @@
 //! | `query` | [`Query`](crate::Query) | [`Objects`](super::Objects) |
 //! | `get` | [`Get`](super::Get) | [`Got`](super::Got) |
 //! | `history` | [`History`](super::History) | [`Timeline`](super::Timeline) |
+//! | `latest` | nothing | [`Latest`](super::Latest) |
 //! | `inspect` | [`Inspect`](super::inspect::Inspect) | [`Inspected`](super::inspect::Inspected) |
 //! | `commit` | [`Commit`] | [`Committed`] |
 //! | `outcome` | [`AskOutcome`](super::AskOutcome) | [`Outcome`](super::Outcome) |
@@ -209,6 +210,8 @@ pub const GET: u16 = 2;
 pub const HISTORY: u16 = 3;
 /// The number of `inspect`.
 pub const INSPECT: u16 = 8;
+/// The number of `latest`.
+pub const LATEST: u16 = 9;
 /// The number of `commit`.
 pub const COMMIT: u16 = 4;
 /// The number of `outcome`.

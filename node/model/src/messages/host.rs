@@ -9,6 +9,7 @@
 //! | `query` | [`As`]`<Query>` | [`Objects`](super::Objects) |
 //! | `get` | [`As`]`<Get>` | [`Got`](super::Got) |
 //! | `history` | [`As`]`<History>` | [`Timeline`](super::Timeline) |
+//! | `latest` | nothing | [`Latest`](super::Latest) |
 //! | `inspect` | [`As`]`<Inspect>` | [`Inspected`](super::inspect::Inspected) |
 //! | `outcome` | [`As`]`<AskOutcome>` | [`Outcome`](super::Outcome) |
 //! | `subscribe` | [`As`]`<Subscribe>` | a stream of [`Update`](super::Update) |
@@ -162,3 +163,5 @@ pub const SCHEMAS: u16 = 8;
 pub const STATUS: u16 = 9;
 /// The number of `inspect`.
 pub const INSPECT: u16 = 10;
+/// The number of `latest`.
+pub const LATEST: u16 = 11;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use caps_model::messages::cabinet::{Join, Order};
 use caps_model::messages::inspect::Inspect;
-use caps_model::messages::{AskOutcome, Get, History, Subscribe, cabinet};
+use caps_model::messages::{AskOutcome, Get, History, Latest, Subscribe, cabinet};
 use caps_model::{Commit, Position, Query, Wire, codec};
 use caps_overlay::bugs::{self, Bug};
 use caps_overlay::{Answer, Call, Caller, Descriptor, Failure, Layer, MethodDescriptor, Retry, Service};
@@ -14,7 +14,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::failure;
 use crate::cabinet::ReadError;
-use crate::replica::{AnyCabinet, Origin, Shared, admit, commit, order, outcome, subscription};
+use crate::replica::{AnyCabinet, Origin, Shared, admit, commit, linearizable, order, outcome, subscription};
 
 /// Answers reads, commits and subscriptions.
 pub struct CabinetService {
@@ -41,6 +41,13 @@ impl CabinetService {
             reach(&shared, position, call.deadline).await?;
             shared.read(|cabinet| read(cabinet, &question)).and_then(|answer| encode(&answer))
         })
+    }
+
+    /// A majority confirms who leads, so that nothing acknowledged elsewhere is missed; one round trip from here to the leader and to it from its
+    /// nearest followers.
+    fn latest(&self, call: &Call) -> Answer {
+        let (shared, deadline) = (self.shared.clone(), call.deadline);
+        Answer::later(async move { linearizable(&shared, deadline).await.and_then(|position| encode(&Latest { position })) })
     }
 
     fn commit(&self, call: Call) -> Answer {
@@ -112,6 +119,7 @@ impl Service for CabinetService {
             cabinet::GET => self.read(call, |cabinet, get: &Get| cabinet.get(get)),
             cabinet::HISTORY => self.read(call, |cabinet, history: &History| cabinet.history(history)),
             cabinet::INSPECT => self.read(call, |cabinet, question: &Inspect| cabinet.inspect(question)),
+            cabinet::LATEST => self.latest(&call),
             cabinet::COMMIT => self.commit(call),
             cabinet::OUTCOME => self.outcome(call),
             cabinet::SUBSCRIBE => self.subscribe(&call),
@@ -158,6 +166,7 @@ static DESCRIPTOR: Descriptor = Descriptor {
         MethodDescriptor { id: cabinet::GET, name: "get", callers: &[HOST, Caller::Admin] },
         MethodDescriptor { id: cabinet::HISTORY, name: "history", callers: &[HOST, Caller::Admin] },
         MethodDescriptor { id: cabinet::INSPECT, name: "inspect", callers: &[HOST, Caller::Admin] },
+        MethodDescriptor { id: cabinet::LATEST, name: "latest", callers: &[HOST, Caller::Admin] },
         MethodDescriptor { id: cabinet::COMMIT, name: "commit", callers: &[HOST, REPLICA] },
         MethodDescriptor { id: cabinet::OUTCOME, name: "outcome", callers: &[HOST, REPLICA, Caller::Admin] },
         MethodDescriptor { id: cabinet::SUBSCRIBE, name: "subscribe", callers: &[HOST, Caller::Admin] },
