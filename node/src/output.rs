@@ -1,6 +1,7 @@
 //! What commands print: tables for people, JSON for programs.
 
 mod duration;
+mod hex;
 mod json;
 mod moment;
 
@@ -10,6 +11,7 @@ use comfy_table::{ContentArrangement, Table, presets};
 
 pub use duration::Compact;
 pub(crate) use duration::micros;
+pub(crate) use hex::{from_hex, hex};
 pub(crate) use json::{event, object, record, update};
 pub(crate) use moment::moment;
 

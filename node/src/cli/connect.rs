@@ -18,6 +18,7 @@ use super::Global;
 use super::record::Recorder;
 use crate::deployment::Deployment;
 use crate::node;
+use crate::output::{from_hex, hex};
 
 /// Does some work with a client for whoever `--as` names, in the user's session if there is one; then leaves the overlay, so that no peer
 /// waits for what will not come back.
@@ -100,19 +101,13 @@ impl KeptSession {
 
     fn parse(text: &str) -> Option<Self> {
         let (token, position) = text.trim().split_once(' ')?;
-        let mut secret = [0; 32];
-        if token.len() != 64 || !token.is_ascii() {
-            return None;
-        }
-        for (byte, digits) in secret.iter_mut().zip(token.as_bytes().chunks(2)) {
-            *byte = u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
-        }
+        let secret = from_hex(token)?.try_into().ok()?;
         Some(Self { session: Session(secret), position: Position(position.parse().ok()?) })
     }
 
     pub(super) fn write(&self, deployment: &Deployment, front_end: &str) -> anyhow::Result<()> {
         let path = Self::path(deployment, front_end);
-        let token: String = self.session.0.iter().map(|byte| format!("{byte:02x}")).collect();
+        let token = hex(&self.session.0);
         let write = || -> std::io::Result<()> {
             fs::create_dir_all(path.parent().expect("the path has a directory in front"))?;
             let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path)?;

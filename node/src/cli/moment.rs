@@ -8,6 +8,7 @@ use caps_model::messages::inspect::At;
 use caps_model::{Cursor, Position, Value, codec};
 
 use crate::ambient;
+use crate::output::{from_hex, hex};
 
 /// `now`, a position, a time, or how long ago.
 #[derive(Debug, Clone, Copy)]
@@ -42,9 +43,7 @@ impl FromStr for Place {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let digits = |place: usize| u8::from_str_radix(text.get(place..place + 2)?, 16).ok();
-        let bytes: Option<Vec<u8>> = (0..text.len()).step_by(2).map(digits).collect();
-        let cursor = bytes.and_then(|bytes| codec::decode(&bytes).ok());
+        let cursor = from_hex(text).and_then(|bytes| codec::decode(&bytes).ok());
         cursor.map(Self).ok_or_else(|| "this is no cursor: give what the page before printed, whole".to_owned())
     }
 }
@@ -53,6 +52,6 @@ impl Place {
     /// As the next command takes it.
     pub(super) fn written(&self) -> anyhow::Result<String> {
         let bytes = codec::encode(&self.0).context("this place is too large to print")?;
-        Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+        Ok(hex(&bytes))
     }
 }

@@ -108,7 +108,7 @@ impl Row {
         let replica = self.replica.as_ref().map(|replica| {
             json!({
                 "role": role(replica.role), "term": replica.term, "leader": replica.leader, "position": replica.position.0,
-                "chain_head": replica.chain_head.iter().map(|byte| format!("{byte:02x}")).collect::<String>(),
+                "chain_head": output::hex(&replica.chain_head),
                 "committed_index": replica.committed_index, "durable_index": replica.durable_index, "objects": replica.objects,
                 "journal_bytes": replica.journal_bytes, "subscriptions": replica.subscriptions, "state": replica.state,
             })

@@ -8,7 +8,7 @@ use serde_json::{Value as Json, json};
 
 use super::gateway::Filed;
 use super::watcher::Seen;
-use crate::output;
+use crate::output::{self, hex};
 
 /// Everything that the story measured.
 #[derive(Debug)]
@@ -178,10 +178,6 @@ pub(super) fn shared_positions<'a>(filed: impl Iterator<Item = &'a Filed>) -> us
 fn percentile(sorted: &[Duration], percent: usize) -> Duration {
     let last = sorted.len().saturating_sub(1);
     sorted.get(last * percent / 100).copied().unwrap_or_default()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use caps_model::messages::{Event, ObjectChange, Update};
 use caps_model::{Object, Record, Value};
 use serde_json::{Value as Json, json};
 
-use super::moment;
+use super::{hex, moment};
 
 /// `{"id","entity","created","version","deleted","attributes"}`.
 pub(crate) fn object(object: &Object) -> Json {
@@ -36,7 +36,7 @@ fn value(value: &Value) -> Json {
         Value::Float(number) => json!(number),
         Value::Text(text) => json!(text),
         Value::Timestamp(micros) => json!(moment(*micros)),
-        Value::Bytes(bytes) => json!(bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>()),
+        Value::Bytes(bytes) => json!(hex(bytes)),
         Value::Reference(id) => json!(format!("#{id}")),
         // As text: what reads JSON makes a float of a number.
         Value::Decimal(number) => json!(number.to_string()),

@@ -15,7 +15,8 @@ use caps_model::messages::{Get, History, Subscribe};
 use caps_model::{Query, Wire};
 use caps_overlay::WallClock;
 
-use super::transcript::{Line, hex};
+use super::transcript::Line;
+use crate::output::hex;
 
 /// The environment variable with the file to write to.
 pub(super) const VARIABLE: &str = "CAPS_RECORD";

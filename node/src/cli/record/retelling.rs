@@ -178,8 +178,9 @@ mod tests {
     use caps_model::codec::encode;
     use caps_model::messages::From;
 
-    use super::super::transcript::{hex, read};
+    use super::super::transcript::read;
     use super::*;
+    use crate::output::hex;
 
     fn case(id: u128) -> Object {
         let customer = (Name::fixed("customer"), vec![Value::Reference(ObjectId(90))]);

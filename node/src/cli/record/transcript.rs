@@ -3,6 +3,8 @@
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
 
+use crate::output::from_hex;
+
 /// One request and its answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Line {
@@ -18,15 +20,9 @@ pub(super) struct Line {
     pub(super) answer: String,
 }
 
-/// Bytes as text.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// Text as bytes.
-pub(super) fn bytes(hex: &str) -> anyhow::Result<Vec<u8>> {
-    let digit = |digit: u8| char::from(digit).to_digit(16).and_then(|digit| u8::try_from(digit).ok()).context("no hexadecimal digit");
-    hex.as_bytes().chunks(2).map(|pair| Ok(digit(pair[0])? << 4 | digit(*pair.get(1).context("half a byte")?)?)).collect()
+/// A message out of a line.
+pub(super) fn bytes(written: &str) -> anyhow::Result<Vec<u8>> {
+    from_hex(written).context("the recording holds something else than hexadecimal digits")
 }
 
 /// The lines, in the order in which they were asked.
