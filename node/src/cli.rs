@@ -1,7 +1,9 @@
 //! The command line: what can be asked for, and who answers.
 
+mod backup;
 mod cabinet;
 mod call;
+mod check;
 mod completions;
 mod connect;
 mod file;
@@ -12,10 +14,13 @@ mod moment;
 mod outcome;
 mod past;
 mod ping;
+mod progress;
 mod read;
 mod record;
+mod restore;
 mod run;
 mod schema;
+mod scratch;
 mod status;
 mod watch;
 mod workload;
@@ -69,6 +74,12 @@ enum Command {
     Status(status::Status),
     /// Show who keeps the cabinet and what it survives; or change that.
     Cabinet(cabinet::Cabinet),
+    /// Copy the cabinet while it works.
+    Backup(backup::Backup),
+    /// Make a node's journal from a backup, as the cabinet was at its end or earlier.
+    Restore(restore::Restore),
+    /// Examine what a node keeps, or a backup, without changing it.
+    Check(check::Check),
     /// Measure the way to a node, or learn why there is none.
     Ping(ping::Ping),
     /// Act for a user from now on.
@@ -108,6 +119,7 @@ impl Cli {
     pub fn log_level(&self) -> &'static str {
         match self.command {
             Command::Run(_) => "info",
+            Command::Backup(_) | Command::Restore(_) => "warn",
             _ => "error",
         }
     }
@@ -121,6 +133,9 @@ impl Cli {
             Command::Demo(command) => command.run(global).await,
             Command::Status(command) => command.run(global).await,
             Command::Cabinet(command) => command.run(global).await,
+            Command::Backup(command) => command.run(global).await,
+            Command::Restore(command) => command.run(global),
+            Command::Check(command) => command.run(global),
             Command::Ping(command) => command.run(global).await,
             Command::Login(command) => command.run(global).await,
             Command::Logout(command) => command.run(global),

@@ -75,6 +75,8 @@ pub struct Cabinet {
     pub state: StateKind,
     /// One tick of the consensus clock: a dead leader is replaced in 12 to 20 of them.
     pub tick: Duration,
+    /// Bytes of its disk that a replica keeps free: with less it orders no commits, with half of that it takes in nothing more. 0: none.
+    pub reserve_bytes: u64,
 }
 
 /// What a replica materialises its journal into.
@@ -230,6 +232,7 @@ voters = ["store-lund"]
             ("voters = [\"store-lund\"]", "voters = []", "caps.toml:25: no voters: name the nodes of layer 1 that keep the cabinet"),
             ("listen = \"127.0.0.1:4201\"", "", "caps.toml:14: host-lund needs an address to listen on: add listen = \"ADDRESS:PORT\""),
             ("[cabinet]", "[cabinet]\nstate = \"oracle\"", "caps.toml:25: unknown variant `oracle`, expected `memory` or `sled`"),
+            ("[cabinet]", "[cabinet]\nreserve_mib = -1", "caps.toml:25: invalid value: integer `-1`, expected u32"),
             ("[cabinet]", "[cabinet]\ntick = \"fast\"", "caps.toml:25: \"fast\" is not a duration: write it as 50ms, 2s or 5m20s"),
             ("[cabinet]", "modules = [\"crm\"]\n[cabinet]", "caps.toml:24: unknown field `modules`"),
             (

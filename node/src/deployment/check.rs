@@ -105,6 +105,7 @@ fn cabinet(cabinet: &file::Cabinet, nodes: &[Node]) -> Result<Cabinet, Complaint
         survives: cabinet.survives,
         state: cabinet.state,
         tick: cabinet.tick.as_ref().map(duration).transpose()?.unwrap_or(TICK),
+        reserve_bytes: cabinet.reserve_mib.map_or(caps_store::RESERVE_BYTES, |mib| u64::from(mib) << 20),
     })
 }
 

@@ -59,6 +59,7 @@ pub(super) struct Cabinet {
     #[serde(default = "state")]
     pub(super) state: StateKind,
     pub(super) tick: Option<Spanned<String>>,
+    pub(super) reserve_mib: Option<u32>,
 }
 
 /// The line of a byte, counted from 1.

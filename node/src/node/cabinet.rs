@@ -45,6 +45,7 @@ fn settings(deployment: &Deployment, node: &Node) -> anyhow::Result<Settings> {
             StateKind::Sled => caps_store::StateKind::Sled(deployment.data_of(node).join("state")),
         },
         timing: Timing { tick: cabinet.tick, ..Timing::default() },
+        reserve_bytes: cabinet.reserve_bytes,
     })
 }
 

@@ -92,6 +92,11 @@ impl<S: State> Cabinet<S> {
         &self.state
     }
 
+    /// Gives back what it is kept in. Entries that changed nothing since its last commit are not in its mark.
+    pub fn into_state(self) -> S {
+        self.state
+    }
+
     /// Takes note of an entry that asks for nothing.
     ///
     /// # Panics

@@ -15,6 +15,7 @@
 
 mod format;
 mod index;
+mod inventory;
 mod quarantine;
 mod reader;
 mod recovery;
@@ -28,6 +29,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use caps_model::Name;
 
+pub use inventory::{SetAside, cabinet_of, exists, quarantined};
 pub use quarantine::{is_quarantined, set_aside};
 pub use reader::{Batch, JournalReader, ReadError};
 pub use recovery::{OpenError, open};

@@ -8,7 +8,7 @@
 //! acknowledge before `fdatasync`.
 //!
 //! Start reading at [`service`]; then `replica` (what one replica does with a call), [`replication`](Timing) (the consensus core),
-//! [`journal`], [`state`], [`cabinet`] (how a commit is applied) and [`watchers`].
+//! [`journal`], [`state`], [`cabinet`] (how a commit is applied) and [`watchers`]. How the data is looked after is in [`backup`] and [`check`].
 
 // What arrives.
 pub mod service;
@@ -30,5 +30,11 @@ pub mod cabinet;
 
 pub mod watchers;
 
-pub use replica::{OpenError, Settings, StateKind, Stopped, Store};
+// How the truth is looked after: copied, brought back, examined.
+pub mod backup;
+pub mod check;
+mod replay;
+
+pub use replay::{Figures, ReplayError};
+pub use replica::{OpenError, RESERVE_BYTES, Settings, StateKind, Stopped, Store};
 pub use replication::{ChangeError, ChangeRefused, LostEntries, Refusal, Role, Standing, Timing, WireError};

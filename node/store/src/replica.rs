@@ -3,6 +3,7 @@
 //! A commit's way: service → [`commits`] → the driver's queue → consensus → journal (on its worker) and the other voters → consensus says
 //! "committed" → cabinet → watchers and whoever asked. One task, the driver, makes every change; everything else only reads or waits.
 
+mod archive;
 mod arrivals;
 mod commits;
 mod driver;
@@ -10,6 +11,9 @@ mod fetcher;
 mod joining;
 mod orders;
 mod peers;
+mod rebuild;
+mod restored;
+mod room;
 mod seat;
 mod shared;
 pub(crate) mod subscription;
@@ -26,29 +30,35 @@ use std::time::Duration;
 
 use caps_model::messages::cabinet::{Committed, Members, Order, ReplicaStatus};
 use caps_model::messages::{AskOutcome, Outcome};
-use caps_model::{Commit, DecodeError, Name, Position, codec};
-use caps_overlay::bugs::{self, Bug};
+use caps_model::{Commit, Name, Position};
 use caps_overlay::{Environment, Failure, Identity, Overlay, Rng, Service, Tasks, Workers};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use crate::cabinet::{Cabinet, Proposal};
-use crate::journal::{self, EntryKind, Founder, JournalReader, Opened, ReadError, Record, Seat, WriteError};
+use crate::cabinet::Cabinet;
+use crate::journal::{self, Founder, JournalReader, Opened, Record, Seat, WriteError};
+use crate::replay::ReplayError;
 use crate::replication::{ChangeError, Consensus, Draw, Membership, Timing};
 use crate::service::{CabinetService, RaftService};
 use crate::state::{MemoryState, SledState, State, StateError, StateOpened};
 use crate::storage::Storage;
 use crate::watchers::{self, Watchers};
 
+pub(crate) use archive::serve as back_up;
 pub(crate) use commits::{Origin, commit, linearizable, outcome};
 pub(crate) use driver::message;
 pub(crate) use orders::{admit, order};
+pub(crate) use restored::committed;
+pub use room::RESERVE_BYTES;
 pub use shared::Stopped;
 pub(crate) use shared::{AnyCabinet, Shared};
 
+use archive::Archive;
 use driver::{ASKS_QUEUED_MAX, Disk, Driver, Inlets, MESSAGES_QUEUED_MAX, ORDERS_QUEUED_MAX, READS_QUEUED_MAX};
 use fetcher::Fetcher;
 use peers::{OverlayPeers, Peers};
+use rebuild::bring_up;
+use room::Room;
 use waiting::ReadRounds;
 
 /// One replica of a cabinet.
@@ -79,6 +89,10 @@ pub struct Settings {
     pub state: StateKind,
     /// How fast failures are noticed.
     pub timing: Timing,
+    /// Bytes of the disk that are kept free, [`RESERVE_BYTES`] by default: below that this replica, when it leads, refuses commits and lets
+    /// another one lead; below half of that it takes in nothing more. 0 switches that off: a full disk then stops the replica. More refuses
+    /// earlier.
+    pub reserve_bytes: u64,
 }
 
 /// Where a replica keeps what the journal materialises into.
@@ -104,9 +118,9 @@ pub enum OpenError {
     /// The journal.
     #[error("the journal cannot be opened: {0}")]
     Journal(#[from] journal::OpenError),
-    /// The journal, while the state was brought up to it.
-    #[error("the journal cannot be read back: {0}")]
-    Read(#[from] ReadError),
+    /// The state could not be brought up to the journal.
+    #[error(transparent)]
+    Replay(#[from] ReplayError),
     /// The first record of a journal could not be written.
     #[error("the journal cannot be begun: {0}")]
     Begin(#[from] WriteError),
@@ -116,15 +130,6 @@ pub enum OpenError {
     /// The state.
     #[error("the state cannot be opened: {0}")]
     State(#[from] StateError),
-    /// A committed entry is not understood: it was written by a node of a later release.
-    #[error("entry {index} cannot be understood: {error}; was it written by a later release?")]
-    Entry {
-        /// The entry's index.
-        index: u64,
-        /// What is wrong with it.
-        #[source]
-        error: DecodeError,
-    },
 }
 
 /// What the driver is made of, and what makes the rest of it.
@@ -134,6 +139,7 @@ struct Prepared {
     fetcher: Fetcher,
     inlets: Inlets,
     rounds: ReadRounds,
+    room: Room,
     rng: Rng,
 }
 
@@ -150,6 +156,16 @@ impl Core {
     /// Whether nothing was ever promised in this journal.
     fn is_empty(&self) -> bool {
         self.reader.last_index() == 0 && self.reader.hard_state() == journal::HardState::default()
+    }
+
+    /// Whether it holds what was restored, and nothing was promised in it yet.
+    fn is_restored(&self) -> bool {
+        restored::is_restored(self.reader.last_index(), self.reader.hard_state())
+    }
+
+    /// The last entry that is known here to be committed, and its term: what the group must have, too, to be the same.
+    fn history(&self) -> (u64, u64) {
+        (self.applied, self.reader.term(self.applied).unwrap_or_default())
     }
 
     /// Who belongs to the group as of what is applied.
@@ -182,8 +198,8 @@ impl Store {
         let rng = rng.fork();
         let (Opened { writer, reader, recovered }, mut seat) = seat::open_journal(&settings, &storage, &rng)?;
         let mut cabinet = Cabinet::new(open_state(&settings.state, recovered.last_index)?);
-        let committed = recovered.hard_state.commit.min(recovered.last_index);
-        replay(&reader, &mut cabinet, committed)?;
+        let committed = committed(&recovered);
+        bring_up(&settings.cabinet, &reader, &mut cabinet, committed)?;
 
         let core = Core { timing: settings.timing, reader: reader.clone(), applied: cabinet.mark().index, rng: rng.clone() };
         let membership = if seat.founders.is_empty() { Membership::default() } else { core.membership(&seat)? };
@@ -214,6 +230,7 @@ impl Store {
             cabinet,
             journal: reader.clone(),
             watchers,
+            archive: Archive::new(workers.start(&format!("{}-backup", settings.cabinet), JOURNAL_JOBS)),
         }));
         let worker = workers.start(&format!("{}-journal", settings.cabinet), JOURNAL_JOBS);
         let reading = workers.start(&format!("{}-catch-up", settings.cabinet), JOURNAL_JOBS);
@@ -223,6 +240,7 @@ impl Store {
             fetcher: Fetcher::new(reading, reader),
             inlets: Inlets { messages: messages_in, asks: asks_in, orders: orders_in, reads: reads_in, stop: stop_in },
             rounds: ReadRounds::new(first_context),
+            room: Room::new(storage, settings.reserve_bytes),
             rng,
         };
         Ok(Self { shared, tasks: tasks.clone(), prepared: Arc::new(Mutex::new(Some(prepared))) })
@@ -322,22 +340,28 @@ impl Store {
 impl Prepared {
     /// The driver's parts, as soon as the replica has a number.
     async fn admitted(self, shared: &Arc<Shared>, peers: &Arc<dyn Peers>) -> Result<driver::Parts, Stopped> {
-        let Self { core, mut disk, fetcher, mut inlets, rounds, rng } = self;
+        let Self { core, mut disk, fetcher, mut inlets, rounds, room, rng } = self;
         let asked = async {
+            if core.is_restored() {
+                restored::begin(shared, peers, &core, &mut disk, &mut inlets.stop, &rng).await?;
+            }
             if shared.seat().number != 0 && core.is_empty() {
                 let seat = shared.seat();
-                if joining::is_founded(shared, peers, &seat, &mut inlets.stop).await? {
+                if joining::is_founded(shared, peers, &seat, &mut inlets.stop).await.ok_or(Stopped::Asked)? {
                     tracing::warn!(cabinet = %shared.cabinet_name, "the group exists, and this journal is empty: its number is given up");
                     shared.take_seat(Seat { incarnation: seat.incarnation, ..Seat::default() });
                 }
             }
             match shared.seat() {
-                seat if seat.number == 0 => joining::admission(shared, peers, &seat, &mut inlets.stop, &rng).await.map(Some),
-                _ => Some(None),
+                seat if seat.number == 0 => {
+                    joining::admission(shared, peers, &seat, core.history(), &mut inlets.stop, &rng).await.map(Some)
+                }
+                _ => Ok(None),
             }
         };
-        let Some(admitted) = asked.await else {
-            return disk.close(None).await.map_err(|error| Stopped::Write(Arc::new(error))).and(Err(Stopped::Asked));
+        let admitted = match asked.await {
+            Ok(admitted) => admitted,
+            Err(reason) => return disk.close(None).await.map_err(|error| Stopped::Write(Arc::new(error))).and(Err(reason)),
         };
         if let Some(seat) = admitted {
             disk.write(core.reader.stage(vec![Record::Seat(seat.clone())])).await?;
@@ -347,7 +371,7 @@ impl Prepared {
         let membership = core.membership(&seat).map_err(|error| Stopped::Change { index: 0, error: Arc::new(error) })?;
         shared.with_table(|table| table.change(membership.clone()));
         let consensus = core.consensus(seat.number, membership).map_err(|error| Stopped::Core(error.to_string()))?;
-        Ok(driver::Parts { consensus, disk, fetcher, inlets, rounds, rng })
+        Ok(driver::Parts { consensus, disk, fetcher, inlets, rounds, room, rng })
     }
 }
 
@@ -406,34 +430,6 @@ fn open_state(kind: &StateKind, last_index: u64) -> Result<Box<dyn State>, State
     }
     Ok(Box::new(state))
 }
-
-/// Applies what the journal knows to be committed and the state has not seen.
-fn replay(reader: &JournalReader, cabinet: &mut AnyCabinet, committed: u64) -> Result<(), OpenError> {
-    let mut next = cabinet.mark().index + 1;
-    let behind = committed.saturating_sub(cabinet.mark().index);
-    if behind > 0 {
-        tracing::info!(entries = behind, "replaying the journal into the state");
-    }
-    while next <= committed {
-        let entries = reader.entries(next, committed + 1, REPLAY_BYTES)?;
-        let Some(last) = entries.last() else { break };
-        next = last.index + 1;
-        for entry in entries {
-            let forgotten = bugs::has(Bug::EntrySkippedAtReplay) && entry.index == committed;
-            if entry.kind != EntryKind::Normal || entry.payload.is_empty() || forgotten {
-                cabinet.skip(entry.index);
-                continue;
-            }
-            let index = entry.index;
-            let proposal: Proposal = codec::decode(&entry.payload).map_err(|error| OpenError::Entry { index, error })?;
-            cabinet.apply(index, &proposal)?;
-        }
-    }
-    Ok(())
-}
-
-/// Bytes of the journal read at once when the state is replayed.
-const REPLAY_BYTES: u64 = 4 << 20;
 
 /// Jobs that wait for the journal's worker: the driver has at most one under way.
 const JOURNAL_JOBS: usize = 2;

@@ -40,7 +40,7 @@ pub(crate) use changes::{Followed, Plan, Wish};
 pub use guard::{LostEntries, Refusal};
 pub(crate) use log::{Fetch, Fetched};
 pub use membership::ChangeError;
-pub(crate) use membership::{Member, Membership};
+pub(crate) use membership::{Change, Member, Membership, Step};
 pub use wire::WireError;
 pub(crate) use wire::{decode, encode, split};
 

@@ -4,6 +4,8 @@
 
 mod disk;
 mod memory;
+mod prefixed;
+mod shadow;
 
 use std::fmt::Debug;
 use std::io;
@@ -11,6 +13,8 @@ use std::sync::Arc;
 
 pub use disk::DiskStorage;
 pub use memory::MemoryStorage;
+pub(crate) use prefixed::Prefixed;
+pub use shadow::Shadow;
 
 /// One directory of files. Names are plain file names.
 ///
@@ -34,6 +38,11 @@ pub trait Storage: Send + Sync + Debug {
 
     /// Returns when the directory itself (which names exist) is durable.
     fn sync_directory(&self) -> Result<(), StorageError>;
+
+    /// Bytes that files here may still grow by, for this process; `u64::MAX` where nobody knows.
+    fn free_bytes(&self) -> Result<u64, StorageError> {
+        Ok(u64::MAX)
+    }
 }
 
 /// One open file.

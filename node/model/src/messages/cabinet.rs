@@ -14,6 +14,7 @@
 //! | `members` | nothing | [`Members`] |
 //! | `order` | [`Order`] | [`Members`] |
 //! | `join` | [`Join`] | [`Admission`] |
+//! | `back up` | [`BackUp`](super::backup::BackUp) | a stream of [`Backed`](super::backup::Backed) |
 
 use bincode::{Decode, Encode};
 
@@ -170,6 +171,10 @@ pub struct Join {
     pub number: u64,
     /// The number that was drawn when its journal was begun.
     pub incarnation: u64,
+    /// The last entry that it knows to be committed; 0: none.
+    pub committed: u64,
+    /// The term of that entry. The leader must have the same there: a replica with another history is not let in.
+    pub committed_term: u64,
 }
 
 /// What a replica must know to take part.
@@ -197,7 +202,10 @@ impl Wire for Committed {}
 impl Wire for ReplicaStatus {}
 impl Wire for Members {}
 impl Wire for Order {}
-impl Wire for Join {}
+/// 2: who joins says where its history ends.
+impl Wire for Join {
+    const SCHEMA: u8 = 2;
+}
 impl Wire for Admission {}
 
 /// The service's number on the overlay.

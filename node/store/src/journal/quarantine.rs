@@ -23,7 +23,8 @@ pub fn is_quarantined(storage: &dyn Storage) -> Result<bool, StorageError> {
     Ok(storage.list()?.iter().any(|name| number_of(name).is_some()))
 }
 
-fn number_of(name: &str) -> Option<u32> {
+/// Which journal that was set aside a file belongs to.
+pub(super) fn number_of(name: &str) -> Option<u32> {
     name.strip_prefix(PREFIX)?.split_once('-')?.0.parse().ok()
 }
 

@@ -157,11 +157,13 @@ impl<'a> Attempt<'a> {
                 self.may_have_run = before;
                 Ok(None)
             }
-            Ok(Err(NotDecided::Overloaded)) => {
+            Ok(Err(refused @ (NotDecided::Overloaded | NotDecided::NearlyFull))) => {
                 self.may_have_run = before;
-                match before {
-                    true => Ok(None),
-                    false => Err(failure::overloaded("too many commits are waiting for a majority")),
+                match refused {
+                    // An earlier attempt may have been taken in: go on until its outcome is known.
+                    _ if before => Ok(None),
+                    NotDecided::NearlyFull => Err(failure::nearly_full(self.shared.identity.name())),
+                    _ => Err(failure::overloaded("too many commits are waiting for a majority")),
                 }
             }
             Err(_) => Err(self.give_up(failure::STOPPED, "this replica stopped while the commit was on its way")),

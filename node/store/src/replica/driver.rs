@@ -16,6 +16,7 @@ use super::fetcher::Fetcher;
 use super::joining::was_removed;
 use super::orders::{OrderAsk, OrderFailed};
 use super::peers::Peers;
+use super::room::{LOOK_TICKS, Room};
 use super::seat::new_incarnation;
 use super::shared::{Shared, Stopped};
 use super::waiting::{Ask, NotDecided, Proposals, ReadRounds, Subject};
@@ -48,6 +49,7 @@ pub(crate) struct Driver {
     rng: Rng,
     proposals: Proposals,
     rounds: ReadRounds,
+    room: Room,
     /// The change of membership that somebody waits for: the index of its entry.
     changing: Option<(u64, Waiter)>,
     /// Changes that are made and wait for the disk: the number of the sync.
@@ -76,6 +78,7 @@ pub(crate) struct Parts {
     pub(crate) fetcher: Fetcher,
     pub(crate) inlets: Inlets,
     pub(crate) rounds: ReadRounds,
+    pub(crate) room: Room,
     pub(crate) rng: Rng,
 }
 
@@ -87,7 +90,7 @@ enum Turn {
 
 impl Driver {
     pub(crate) fn new(shared: Arc<Shared>, peers: Arc<dyn Peers>, parts: Parts) -> Self {
-        let Parts { consensus, disk, fetcher, inlets, rounds, rng } = parts;
+        let Parts { consensus, disk, fetcher, inlets, rounds, room, rng } = parts;
         Self {
             shared,
             peers,
@@ -98,6 +101,7 @@ impl Driver {
             rng,
             proposals: Proposals::default(),
             rounds,
+            room,
             changing: None,
             made: Vec::new(),
             removed_at: None,
@@ -205,6 +209,9 @@ impl Driver {
         if self.ticks.is_multiple_of(REPAIR_TICKS) {
             self.repair();
         }
+        if self.ticks.is_multiple_of(LOOK_TICKS) {
+            self.look_for_room();
+        }
         if self.ticks.is_multiple_of(REPEAT_READS_TICKS)
             && !bugs::has(Bug::ReadNotRepeated)
             && let Some(context) = self.rounds.repeat()
@@ -213,11 +220,25 @@ impl Driver {
         }
     }
 
+    /// A leader whose disk is nearly full orders nothing any more; another one may have room.
+    fn look_for_room(&mut self) {
+        self.room.look();
+        if self.consensus.leads()
+            && self.room.wants_another_leader(self.ticks)
+            && let Some(successor) = self.consensus.hand_over()
+        {
+            tracing::warn!(successor, "handing over the leadership: the disk is nearly full");
+        }
+    }
+
     fn handle_messages(&mut self, messages: impl Iterator<Item = Message>, count: usize) -> Result<Turn, Stopped> {
         if count == 0 {
             return Ok(Turn::Stop);
         }
         for message in messages {
+            if !self.room.takes(&message) {
+                continue;
+            }
             let (from, kind) = (message.from, message.get_msg_type());
             match self.consensus.handle_message(message) {
                 Ok(()) => {}
@@ -238,6 +259,8 @@ impl Driver {
             let Some(reply) = self.proposals.join(ask.subject, ask.reply) else { continue };
             let refusal = match self.proposals.has_room() && self.stop_at.is_none() {
                 false => Some(NotDecided::Overloaded),
+                // Whoever does not lead says so: the leader may have room.
+                true if !self.room.takes_commits() && self.standing.role == Role::Leader => Some(NotDecided::NearlyFull),
                 true => match self.consensus.propose(ask.payload) {
                     Ok(()) => None,
                     Err(ProposeError::NotLeader) => Some(NotDecided::NotLeader),

@@ -17,18 +17,21 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 
 use super::peers::Peers;
-use super::shared::Shared;
+use super::shared::{Shared, Stopped};
 use crate::journal::{Founder, Seat};
 use crate::service::failure;
 
-/// Asks until there is an answer; the seat that it gives. `None`: the replica was told to stop.
+/// Asks until there is an answer; the seat that it gives. `history`: the last entry that is committed here, and its term.
+///
+/// Ends without one when the replica is told to stop, or when its journal is of another history than the group's.
 pub(crate) async fn admission(
     shared: &Arc<Shared>,
     peers: &Arc<dyn Peers>,
     seat: &Seat,
+    history: (u64, u64),
     stop: &mut mpsc::Receiver<Instant>,
     rng: &Rng,
-) -> Option<Seat> {
+) -> Result<Seat, Stopped> {
     tracing::warn!(
         cabinet = %shared.cabinet_name,
         "this node belongs to no group yet: asking the others; add it with `caps cabinet add-learner {}`",
@@ -36,22 +39,22 @@ pub(crate) async fn admission(
     );
     loop {
         let asked = async {
-            let admission = ask_all(shared, peers, seat).await;
+            let admission = ask_all(shared, peers, seat, history).await?;
             if admission.is_none() {
                 sleep(rng.jitter(ASK_EVERY)).await;
             }
-            admission
+            Ok::<_, Stopped>(admission)
         };
         tokio::select! {
             // The wish to stop first: the others may be silent for long.
             biased;
-            _ = stop.recv() => return None,
+            _ = stop.recv() => return Err(Stopped::Asked),
             admission = asked => {
-                if let Some(Admission { number, founders }) = admission {
+                if let Some(Admission { number, founders }) = admission? {
                     tracing::info!(cabinet = %shared.cabinet_name, number, "admitted");
                     let founders = founders.into_iter();
                     let founders = founders.map(|founder| Founder { number: founder.number, votes: founder.votes, identity: founder.node });
-                    return Some(Seat { number, founders: founders.collect(), ..*seat });
+                    return Ok(Seat { number, founders: founders.collect(), ..*seat });
                 }
             }
         }
@@ -59,15 +62,18 @@ pub(crate) async fn admission(
 }
 
 /// Asks one after the other: only the leader answers.
-async fn ask_all(shared: &Shared, peers: &Arc<dyn Peers>, seat: &Seat) -> Option<Admission> {
+async fn ask_all(shared: &Shared, peers: &Arc<dyn Peers>, seat: &Seat, history: (u64, u64)) -> Result<Option<Admission>, Stopped> {
     for node in &shared.others {
-        match ask(peers, node, seat).await {
-            Ok(admission) => return Some(admission),
-            Err(CallError::Failed(refusal)) if refusal.code == failure::NOT_YET => return None,
+        match ask(peers, node, seat, history).await {
+            Ok(admission) => return Ok(Some(admission)),
+            Err(CallError::Failed(refusal)) if refusal.code == failure::NOT_YET => return Ok(None),
+            Err(CallError::Failed(refusal)) if refusal.code == failure::OTHER_HISTORY => {
+                return Err(Stopped::OtherHistory { index: history.0, node: node.name().to_owned() });
+            }
             Err(error) => tracing::debug!(node = node.name(), %error, "not admitted"),
         }
     }
-    None
+    Ok(None)
 }
 
 /// Whether this replica was removed and has not heard of it: nobody sends anything any more to a number that is nobody's. The leader alone
@@ -75,7 +81,8 @@ async fn ask_all(shared: &Shared, peers: &Arc<dyn Peers>, seat: &Seat) -> Option
 pub(crate) async fn was_removed(shared: Arc<Shared>, peers: Arc<dyn Peers>) -> bool {
     let seat = shared.seat();
     for node in &shared.others {
-        match ask(&peers, node, &seat).await {
+        // Only the number is in question: what is in the journal is looked at when it is to get another one.
+        match ask(&peers, node, &seat, (0, 0)).await {
             Ok(_) => return false,
             Err(CallError::Failed(refusal)) if refusal.code == failure::NOT_A_MEMBER => return true,
             Err(_) => {}
@@ -123,21 +130,22 @@ async fn holds_entries(peers: &Arc<dyn Peers>, node: &Identity) -> bool {
     }
 }
 
-async fn ask(peers: &Arc<dyn Peers>, node: &Identity, seat: &Seat) -> Result<Admission, CallError> {
-    let join = Join { number: seat.number, incarnation: seat.incarnation };
-    let body = codec::encode(&join).expect("two numbers can be encoded");
+async fn ask(peers: &Arc<dyn Peers>, node: &Identity, seat: &Seat, history: (u64, u64)) -> Result<Admission, CallError> {
+    let (committed, committed_term) = history;
+    let join = Join { number: seat.number, incarnation: seat.incarnation, committed, committed_term };
+    let body = codec::encode(&join).expect("four numbers can be encoded");
     let answer = peers.call(node, JOIN, body.into(), Instant::now() + ANSWER_WITHIN).await?;
     codec::decode(&answer).map_err(|error| CallError::Failed(failure::broken(&error)))
 }
 
 /// How long a group that begins waits for those of its nodes that do not answer.
-const FOUNDING_PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const FOUNDING_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Between two questions to a node that is not there yet.
-const FOUNDING_PAUSE: Duration = Duration::from_millis(50);
+pub(super) const FOUNDING_PAUSE: Duration = Duration::from_millis(50);
 
 /// Between two rounds of questions: short against what a repair takes, long against what a question costs.
 const ASK_EVERY: Duration = Duration::from_millis(500);
 
 /// A leader that is reached answers within this, the commit of a change included.
-const ANSWER_WITHIN: Duration = Duration::from_secs(2);
+pub(super) const ANSWER_WITHIN: Duration = Duration::from_secs(2);

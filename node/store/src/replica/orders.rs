@@ -54,6 +54,12 @@ pub(crate) async fn admit(shared: &Arc<Shared>, join: &Join, node: Identity) -> 
     if !shared.leads() {
         return Err(Failure::new(failure::NOT_LEADER, "this replica is not the leader").retry(Retry::Elsewhere));
     }
+    // The cabinet was restored to an earlier point since, or is another one of the same name. What that journal holds must not be served, and
+    // would never be brought into line: a replica does not take back what it knows to be committed.
+    if shared.journal().term(join.committed) != Some(join.committed_term) {
+        let message = format!("entry {} of that replica's journal is not in the history of this cabinet", join.committed);
+        return Err(Failure::new(failure::OTHER_HISTORY, message));
+    }
     let (number, member) = shared.with_table(|table| {
         let membership = table.membership();
         let number = match join.number {

@@ -14,6 +14,7 @@ use raft::eraftpb::Message;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::Instant;
 
+use super::archive::Archive;
 use super::arrivals::{Arrivals, TooMany};
 use super::orders::OrderAsk;
 use super::peers::Peers;
@@ -61,6 +62,8 @@ pub(crate) struct Shared {
     draining: AtomicBool,
     committed_index: AtomicU64,
     refused: AtomicU64,
+    /// What backups are served with.
+    pub(crate) archive: Archive,
 }
 
 /// Why a replica stopped.
@@ -105,6 +108,18 @@ pub enum Stopped {
     /// This replica was removed from the cabinet. Started again, it waits until it is added again.
     #[error("this replica was removed from the cabinet")]
     Removed,
+    /// The journal holds what the group never had: the cabinet was restored to an earlier point since, or is another one of the same name. Have
+    /// this node rebuilt from the others.
+    #[error(
+        "entry {index} in the journal is not in the history of the cabinet that {node} leads: if that one is right, set this journal aside with \
+         `caps restore --node NAME --from-peers` and start the node again"
+    )]
+    OtherHistory {
+        /// The last entry that is known to be committed here.
+        index: u64,
+        /// Who leads the other.
+        node: String,
+    },
     /// The worker thread of the journal is gone.
     #[error("the journal's worker thread is gone")]
     WorkerGone,
@@ -132,6 +147,7 @@ pub(crate) struct Parts {
     pub(crate) cabinet: AnyCabinet,
     pub(crate) journal: JournalReader,
     pub(crate) watchers: Watchers,
+    pub(crate) archive: Archive,
 }
 
 impl Shared {
@@ -164,7 +180,13 @@ impl Shared {
             draining: AtomicBool::new(false),
             committed_index: AtomicU64::new(mark.index),
             refused: AtomicU64::new(0),
+            archive: parts.archive,
         }
+    }
+
+    /// The journal.
+    pub(crate) fn journal(&self) -> &JournalReader {
+        &self.journal
     }
 
     /// The cabinet, to be read at once.

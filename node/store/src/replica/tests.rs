@@ -1,5 +1,6 @@
 //! Three whole replicas in one process, in paused time: everything but the overlay. `loopback` has that, too.
 
+mod care;
 mod loopback;
 mod members;
 
@@ -254,6 +255,7 @@ impl Group {
             peers: NODES.map(identity).into(),
             state: StateKind::Memory,
             timing: Timing::default(),
+            reserve_bytes: RESERVE_BYTES,
         };
         let storage = Arc::new(self.disks[&voter].clone());
         let store = Store::open_in(settings, storage, &self.rng.fork(), &Inline, &tasks).unwrap();

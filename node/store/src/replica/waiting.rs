@@ -40,6 +40,9 @@ pub(crate) enum NotDecided {
     /// It was not taken into the log: too much waits already.
     #[error("too many commits are waiting for a majority")]
     Overloaded,
+    /// It was not taken into the log: the disk is nearly full.
+    #[error("the disk is nearly full")]
+    NearlyFull,
     /// It was in the log when the leadership ended: a later leader may still bring it to an end.
     #[error("the leadership ended before a majority had the commit")]
     LeadershipLost,

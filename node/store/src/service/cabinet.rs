@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use caps_model::messages::backup::{self, BackUp};
 use caps_model::messages::cabinet::{Join, Order};
 use caps_model::messages::inspect::Inspect;
 use caps_model::messages::{AskOutcome, Get, History, Latest, Subscribe, cabinet};
@@ -14,7 +15,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::failure;
 use crate::cabinet::ReadError;
-use crate::replica::{AnyCabinet, Origin, Shared, admit, commit, linearizable, order, outcome, subscription};
+use crate::replica::{AnyCabinet, Origin, Shared, admit, back_up, commit, linearizable, order, outcome, subscription};
 
 /// Answers reads, commits and subscriptions.
 pub struct CabinetService {
@@ -79,6 +80,15 @@ impl CabinetService {
         Answer::stream(move |mut sink| async move { subscription::serve(shared, request, &mut sink).await })
     }
 
+    fn back_up(&self, call: &Call) -> Answer {
+        let request = match codec::decode::<BackUp>(&call.body) {
+            Ok(request) => request,
+            Err(error) => return Answer::failed(failure::malformed(&error)),
+        };
+        let shared = self.shared.clone();
+        Answer::stream(move |mut sink| async move { back_up(shared, request, &mut sink).await })
+    }
+
     fn order(&self, call: Call) -> Answer {
         let request = match codec::decode::<Order>(&call.body) {
             Ok(request) => request,
@@ -125,6 +135,7 @@ impl Service for CabinetService {
             cabinet::SUBSCRIBE => self.subscribe(&call),
             cabinet::ORDER => self.order(call),
             cabinet::JOIN => self.join(call),
+            backup::BACK_UP => self.back_up(&call),
             // Dispatch lets only described methods through.
             _ => Answer::failed(failure::malformed(&"no such method")),
         }
@@ -174,5 +185,6 @@ static DESCRIPTOR: Descriptor = Descriptor {
         MethodDescriptor { id: cabinet::MEMBERS, name: "members", callers: &[HOST, REPLICA, Caller::Admin] },
         MethodDescriptor { id: cabinet::ORDER, name: "order", callers: &[REPLICA, Caller::Admin] },
         MethodDescriptor { id: cabinet::JOIN, name: "join", callers: &[REPLICA] },
+        MethodDescriptor { id: backup::BACK_UP, name: "back up", callers: &[Caller::Admin] },
     ],
 };

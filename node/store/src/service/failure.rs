@@ -35,6 +35,11 @@ pub const NOT_A_MEMBER: u16 = 121;
 /// A replica without a number asks for one: it is being given one. Ask again.
 pub const NOT_YET: u16 = 122;
 
+/// The disk of the replica that leads is nearly full. It did not happen; reads go on. Make room, or let another replica lead.
+pub const NEARLY_FULL: u16 = 130;
+/// What the caller has is not of this cabinet's history: another cabinet's of the same name, or one that was restored to an earlier point since.
+pub const OTHER_HISTORY: u16 = 140;
+
 /// [`MALFORMED`].
 pub(crate) fn malformed(error: &dyn Display) -> Failure {
     Failure::new(MALFORMED, error.to_string())
@@ -43,6 +48,12 @@ pub(crate) fn malformed(error: &dyn Display) -> Failure {
 /// [`OVERLOADED`]. The advice is about one group commit on a busy disk; the overlay's callers jitter it.
 pub(crate) fn overloaded(what: &str) -> Failure {
     Failure::new(OVERLOADED, what).retry(Retry::After(OVERLOAD_PAUSE))
+}
+
+/// [`NEARLY_FULL`].
+pub(crate) fn nearly_full(node: &str) -> Failure {
+    Failure::new(NEARLY_FULL, format!("the disk of {node}, which leads, is nearly full: make room there; reads go on"))
+        .retry(Retry::Elsewhere)
 }
 
 /// [`STOPPED`].

@@ -79,6 +79,11 @@ impl SledState {
         Ok((Self::open_existing(path)?, StateOpened::Rebuilding { reason, set_aside }))
     }
 
+    /// Gives the state in a directory another name beside it, and says which: it is kept for inspection, and never read again.
+    pub fn set_aside(path: &Path) -> io::Result<PathBuf> {
+        set_aside(path)
+    }
+
     fn open_existing(path: &Path) -> Result<Self, StateError> {
         let database = open_database(path)?;
         let header = match database.get(key::MARK).map_err(engine)? {

@@ -17,8 +17,10 @@ pub struct DiskStorage {
     path: PathBuf,
     /// Open on the directory itself: what `sync_directory` syncs.
     directory: fs::File,
-    /// Holds the lock; the system lets go of it when the process ends, however it ends.
-    _lock: fs::File,
+    /// Holds the lock; the system lets go of it when the process ends, however it ends. A copy on a medium that cannot be written may have none.
+    _lock: Option<fs::File>,
+    /// Whether files are opened for writing, too.
+    writable: bool,
 }
 
 #[derive(Debug)]
@@ -41,7 +43,27 @@ impl DiskStorage {
             Err(errno) => return Err(classify(&lock_name, errno.into())),
         }
         let directory = fs::File::open(path).map_err(|source| classify(&name, source))?;
-        Ok(Self { path: path.to_owned(), directory, _lock: lock })
+        Ok(Self { path: path.to_owned(), directory, _lock: Some(lock), writable: true })
+    }
+
+    /// Opens a directory to read what is there, and changes nothing: not even an empty lock is made. Any number of readers may have it open, but
+    /// no reader together with an owner, whose files would change under it.
+    pub fn open_read_only(path: &Path) -> Result<Self, StorageError> {
+        let name = path.display().to_string();
+        let directory = fs::File::open(path).map_err(|source| classify(&name, source))?;
+        let lock = match fs::File::open(path.join(LOCK)) {
+            Ok(lock) => Some(lock),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(source) => return Err(classify(&path.join(LOCK).display().to_string(), source)),
+        };
+        if let Some(lock) = &lock {
+            match rustix::fs::flock(lock, FlockOperation::NonBlockingLockShared) {
+                Ok(()) => {}
+                Err(Errno::WOULDBLOCK) => return Err(StorageError::InUse { directory: name }),
+                Err(errno) => return Err(classify(&name, errno.into())),
+            }
+        }
+        Ok(Self { path: path.to_owned(), directory, _lock: lock, writable: false })
     }
 
     fn file(&self, name: &str, options: &OpenOptions) -> Result<Arc<dyn File>, StorageError> {
@@ -62,7 +84,7 @@ impl Storage for DiskStorage {
     }
 
     fn open(&self, name: &str) -> Result<Arc<dyn File>, StorageError> {
-        self.file(name, OpenOptions::new().read(true).write(true))
+        self.file(name, OpenOptions::new().read(true).write(self.writable))
     }
 
     fn list(&self) -> Result<Vec<String>, StorageError> {
@@ -92,6 +114,14 @@ impl Storage for DiskStorage {
 
     fn sync_directory(&self) -> Result<(), StorageError> {
         self.directory.sync_all().map_err(|source| classify(&self.path.display().to_string(), source))
+    }
+
+    fn free_bytes(&self) -> Result<u64, StorageError> {
+        match rustix::fs::fstatvfs(&self.directory) {
+            // Blocks that only the superuser may use are not counted.
+            Ok(figures) => Ok(figures.f_bavail.saturating_mul(figures.f_frsize)),
+            Err(errno) => Err(classify(&self.path.display().to_string(), errno.into())),
+        }
     }
 }
 
@@ -161,6 +191,21 @@ mod tests {
         assert!(matches!(DiskStorage::open(directory.path()), Err(StorageError::InUse { .. })));
         drop(first);
         DiskStorage::open(directory.path()).unwrap();
+    }
+
+    #[test]
+    fn readers_share_a_directory_with_each_other_and_not_with_an_owner() {
+        let directory = tempfile::tempdir().unwrap();
+        let owner = DiskStorage::open(directory.path()).unwrap();
+        owner.create("a").unwrap();
+        assert!(matches!(DiskStorage::open_read_only(directory.path()), Err(StorageError::InUse { .. })));
+        drop(owner);
+        let readers = [0; 2].map(|_| DiskStorage::open_read_only(directory.path()).unwrap());
+        assert!(matches!(DiskStorage::open(directory.path()), Err(StorageError::InUse { .. })));
+        assert_eq!(readers[0].list().unwrap(), ["a"]);
+        assert!(readers[1].open("a").unwrap().write_at(0, b"x").is_err());
+        assert!(readers[0].free_bytes().unwrap() > 0);
+        assert!(DiskStorage::open_read_only(&directory.path().join("absent")).is_err());
     }
 
     #[test]

@@ -173,6 +173,11 @@ impl Storage for MemoryStorage {
         disk.durable_names = disk.names.clone();
         Ok(())
     }
+
+    fn free_bytes(&self) -> Result<u64, StorageError> {
+        let disk = self.lock();
+        Ok(disk.capacity_bytes.saturating_sub(disk.used_bytes()))
+    }
 }
 
 impl MemoryFile {
@@ -254,10 +259,13 @@ impl Disk {
         self.files.entry(inode).or_default()
     }
 
+    fn used_bytes(&self) -> u64 {
+        self.files.values().map(|content| content.bytes.len() as u64).sum()
+    }
+
     fn grow(&mut self, inode: u64, size_bytes: u64, name: &str) -> Result<(), StorageError> {
-        let used: u64 = self.files.values().map(|content| content.bytes.len() as u64).sum();
         let more = size_bytes.saturating_sub(self.content(inode).bytes.len() as u64);
-        if used + more > self.capacity_bytes {
+        if self.used_bytes() + more > self.capacity_bytes {
             return Err(StorageError::Full { file: name.to_owned() });
         }
         let content = self.content(inode);

@@ -99,6 +99,7 @@ impl Site {
             // One replica keeps its state in memory, which answers like the others.
             state: if voter == 1 { StateKind::Memory } else { StateKind::Sled(directory.join("state")) },
             timing: Timing::default(),
+            reserve_bytes: RESERVE_BYTES,
         };
         let storage = Arc::new(DiskStorage::open(&directory.join("journal")).unwrap());
         let store = Store::open(settings, storage, &environment).unwrap();

@@ -299,6 +299,7 @@ async fn a_replica_with_nobody_to_learn_from_stops_at_damage() {
         peers: vec![identity(1)],
         state: StateKind::Memory,
         timing: Timing::default(),
+        reserve_bytes: RESERVE_BYTES,
     };
     let open = || Store::open_in(settings(), Arc::new(disk.clone()), &Rng::seeded(1), &Inline, &Tasks::default());
     drop(open().unwrap());

@@ -1,0 +1,47 @@
+//! What a directory holds, before anything in it is opened as a journal.
+
+use caps_model::Name;
+
+use super::format::{self, BadHeader, SegmentHeader};
+use super::quarantine::number_of;
+use super::recovery::OpenError;
+use crate::storage::{Storage, StorageError};
+
+/// A file that was set aside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SetAside {
+    /// Which journal it belongs to, counted from 1 in the order in which they were set aside.
+    pub number: u32,
+    /// Its name.
+    pub file: String,
+    /// Its length in bytes.
+    pub size_bytes: u64,
+}
+
+/// Whether a directory holds a journal.
+pub fn exists(storage: &dyn Storage) -> Result<bool, StorageError> {
+    Ok(storage.list()?.iter().any(|name| format::segment_of(name).is_some()))
+}
+
+/// The cabinet that the journal in a directory belongs to, as its first segment says; `None`: there is no journal.
+pub fn cabinet_of(storage: &dyn Storage) -> Result<Option<Name>, OpenError> {
+    let names = storage.list()?;
+    let Some(first) = names.iter().find(|name| format::segment_of(name).is_some()) else { return Ok(None) };
+    let mut bytes = [0; format::HEADER_BYTES];
+    let read = storage.open(first)?.read_at(0, &mut bytes)?;
+    match SegmentHeader::decode(&bytes[..read]) {
+        Ok(header) => Ok(Some(header.cabinet)),
+        Err(BadHeader::NewerVersion(found)) => Err(OpenError::NewerVersion { file: first.clone(), what: "format", found }),
+        Err(BadHeader::Malformed) => {
+            let reason = "the segment header does not match its check";
+            Err(OpenError::Damaged { file: first.clone(), offset: 0, reason })
+        }
+    }
+}
+
+/// The segments of journals that were set aside here, in order.
+pub fn quarantined(storage: &dyn Storage) -> Result<Vec<SetAside>, StorageError> {
+    let names = storage.list()?;
+    let files = names.into_iter().filter_map(|file| number_of(&file).map(|number| (number, file)));
+    files.map(|(number, file)| Ok(SetAside { number, size_bytes: storage.open(&file)?.size_bytes()?, file })).collect()
+}
