@@ -4,6 +4,7 @@
 
 mod arrows;
 mod bad_input;
+mod blobs;
 mod demo;
 mod durability;
 mod fixture;

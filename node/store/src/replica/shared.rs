@@ -19,6 +19,7 @@ use super::orders::OrderAsk;
 use super::peers::Peers;
 use super::table::Table;
 use super::waiting::Ask;
+use crate::blobs::Blobs;
 use crate::cabinet::{self, Applied, Cabinet, Proposal};
 use crate::journal::{Founder, JournalReader, ReadError, Seat, WriteError};
 use crate::replication::{ChangeError, Followed, LostEntries, Membership, Role, Standing, Timing};
@@ -53,6 +54,7 @@ pub(crate) struct Shared {
     serving: AtomicBool,
     cabinet: Mutex<AnyCabinet>,
     journal: JournalReader,
+    pub(crate) blobs: Blobs,
     watchers: Mutex<Watched>,
     positions: Mutex<Arrivals>,
     indexes: Mutex<Arrivals>,
@@ -132,6 +134,7 @@ pub(crate) struct Parts {
     pub(crate) cabinet: AnyCabinet,
     pub(crate) journal: JournalReader,
     pub(crate) watchers: Watchers,
+    pub(crate) blobs: Blobs,
 }
 
 impl Shared {
@@ -156,6 +159,7 @@ impl Shared {
             serving: AtomicBool::new(false),
             cabinet: Mutex::new(parts.cabinet),
             journal: parts.journal,
+            blobs: parts.blobs,
             watchers: Mutex::new(Watched { watchers: parts.watchers, wake: BTreeMap::new() }),
             positions: Mutex::new(Arrivals::new(mark.position.0)),
             indexes: Mutex::new(Arrivals::new(mark.index)),

@@ -35,6 +35,17 @@ pub const NOT_A_MEMBER: u16 = 121;
 /// A replica without a number asks for one: it is being given one. Ask again.
 pub const NOT_YET: u16 = 122;
 
+/// This replica has not got the blob. Another one may.
+pub const BLOB_ABSENT: u16 = 150;
+/// What is asked of a blob breaks a rule: bytes that are not that chunk, a chunk that it has not got.
+pub const BLOB_REFUSED: u16 = 151;
+/// The upload was not begun at this replica, or so long ago that it made room for others: begin it (again).
+pub const BLOB_NOT_BEGUN: u16 = 152;
+/// There is no room for a blob: too many arrive at once, too much is here that no commit named, or the disk is full.
+pub const BLOB_NO_ROOM: u16 = 153;
+/// The commit names a blob that no majority of the voters has on disk: upload it first. The commit did not happen.
+pub const BLOB_UNSECURED: u16 = 154;
+
 /// [`MALFORMED`].
 pub(crate) fn malformed(error: &dyn Display) -> Failure {
     Failure::new(MALFORMED, error.to_string())
