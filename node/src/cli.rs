@@ -1,6 +1,7 @@
 //! The command line: what can be asked for, and who answers.
 
 mod backup;
+mod blob;
 mod cabinet;
 mod call;
 mod check;
@@ -94,6 +95,8 @@ enum Command {
     Watch(watch::Watch),
     /// Call a method of a module.
     Call(call::Call),
+    /// Bring large values to the cabinet, and get them back.
+    Blob(blob::Blob),
     /// File mails (RFC 5322 files) with the case desk.
     File(file::File),
     /// Show what ever happened to an object.
@@ -143,6 +146,7 @@ impl Cli {
             Command::Get(command) => command.run(global).await,
             Command::Watch(command) => command.run(global).await,
             Command::Call(command) => command.run(global).await,
+            Command::Blob(command) => command.run(global).await,
             Command::File(command) => command.run(global).await,
             Command::History(command) => command.run(global).await,
             Command::Diff(command) => command.run(global).await,

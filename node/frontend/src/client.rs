@@ -218,6 +218,11 @@ impl Client {
         CommitId::new(unix_ms, environment.rng.next_u128())
     }
 
+    /// How long every request, or step of a longer one, may take.
+    pub(crate) fn deadline(&self) -> Duration {
+        self.shared.deadline
+    }
+
     pub(crate) fn session(&self) -> Option<Session> {
         self.shared.session().clone()
     }

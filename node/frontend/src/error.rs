@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use caps_model::{CommitId, DecodeError, EncodeError};
+use caps_model::{BlobId, CommitId, DecodeError, EncodeError};
 use caps_overlay::{CallError, Failure};
 
 /// Why a front end got no answer.
@@ -27,6 +27,18 @@ pub enum ClientError {
     /// The request is larger than a message may be.
     #[error(transparent)]
     TooLarge(#[from] EncodeError),
+    /// What was to be sent could not be read, or what came could not be written. What was sent or written before is there.
+    #[error(transparent)]
+    Source(std::io::Error),
+    /// No majority of the replicas has the blob on disk. What is there is kept for a day: uploading it again goes on from there.
+    #[error("no majority of the replicas has {blob} on disk: see `caps cabinet`, then upload it again, which goes on where it stopped")]
+    Unsecured {
+        /// The blob.
+        blob: BlobId,
+    },
+    /// The host answered something else than was asked.
+    #[error("the host answered something else than was asked: is it of another release?")]
+    Untrue,
     /// The host answered something that is not an answer: it is of another release.
     #[error("the host's answer is not understood: {0}")]
     Answer(#[from] DecodeError),

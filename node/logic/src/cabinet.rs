@@ -5,6 +5,7 @@ mod patient;
 
 use std::fmt;
 
+use caps_model::messages::blobs::{Answer, Question};
 use caps_model::messages::cabinet::{Committed, ReplicaStatus};
 use caps_model::messages::inspect::{Inspect, Inspected};
 use caps_model::messages::{AskOutcome, Get, Got, History, Latest, Objects, Outcome, Subscribe, Timeline, Update};
@@ -35,6 +36,8 @@ pub trait CabinetPort: Send + Sync + 'static {
     fn commit(&self, commit: Commit, ask: Ask) -> BoxFuture<'_, Result<Committed, CabinetError>>;
     /// What became of a commit.
     fn outcome(&self, question: AskOutcome, ask: Ask) -> BoxFuture<'_, Result<Outcome, CabinetError>>;
+    /// Asks a replica about a blob: this one, by its identity, or any. Who answered comes along.
+    fn blob(&self, question: Question, at: Option<String>, ask: Ask) -> BoxFuture<'_, Result<(Answer, String), CabinetError>>;
     /// Starts to tell what changes.
     fn subscribe(&self, subscribe: Subscribe, ask: Ask) -> BoxFuture<'_, Result<Box<dyn Updates>, CabinetError>>;
     /// Asks every replica that is known how it is.
@@ -70,9 +73,25 @@ pub enum CabinetError {
     /// A replica says no: the request breaks a rule of layer 1.
     #[error("the cabinet refuses: {0}")]
     Refused(String),
+    /// A replica does not do what is asked of a blob; nothing happened.
+    #[error("{1}")]
+    Blob(BlobRefusal, String),
     /// The answer makes no sense.
     #[error("the cabinet answered nonsense: {0}")]
     Malformed(String),
+}
+
+/// What stands against a step of an upload, or a commit that names a blob.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BlobRefusal {
+    /// It breaks a rule.
+    Refused,
+    /// The upload is not known where it was continued: it has to be begun again.
+    NotBegun,
+    /// There is no room.
+    NoRoom,
+    /// No majority has the blob that a commit names.
+    Unsecured,
 }
 
 impl Ask {

@@ -6,7 +6,9 @@
 //! | queries, objects, histories, outcomes | [`read`] |
 //! | subscriptions | [`subscription`] |
 //! | logins | [`login`] |
+//! | blobs | [`blob`] |
 
+mod blob;
 mod call;
 mod failures;
 mod inspect;
@@ -24,6 +26,8 @@ use caps_overlay::Identity;
 use caps_overlay::{Failure, Worker};
 use tokio::sync::Semaphore;
 
+use self::blob::BlobRoom;
+pub use self::blob::Taker;
 pub(crate) use self::failures::{busy, malformed};
 pub use self::subscription::{Listener, ListenerGone};
 use crate::cabinet::{Ask, CabinetPort, PatientCabinet};
@@ -50,6 +54,8 @@ pub struct Host {
     room: Semaphore,
     /// Room for logins at once: each holds the worker for 20 ms.
     login_room: Semaphore,
+    /// Room for steps of uploads, and for downloads.
+    blob_room: BlobRoom,
     counts: Counts,
 }
 
@@ -82,6 +88,7 @@ impl Host {
             guard: Mutex::default(),
             room: Semaphore::new(CALLS_MAX),
             login_room: Semaphore::new(LOGINS_MAX),
+            blob_room: BlobRoom::default(),
             counts: Counts::default(),
         }))
     }

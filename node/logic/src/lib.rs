@@ -37,9 +37,9 @@ mod environment;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 
-pub use cabinet::{Ask, CabinetError, CabinetPort, OverlayCabinet, Updates};
+pub use cabinet::{Ask, BlobRefusal, CabinetError, CabinetPort, OverlayCabinet, Updates};
 pub use catalogue::{Catalogue, CatalogueError};
 pub use environment::{HostEnvironment, SecretSource};
-pub use host::{Host, Listener, ListenerGone};
+pub use host::{Host, Listener, ListenerGone, Taker};
 pub use module::Module;
 pub use service::{HostService, codes};

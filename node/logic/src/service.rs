@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use caps_model::messages::Update;
+use caps_model::messages::blobs::{Download, Part, Upload};
 pub use caps_model::messages::host::codes;
 use caps_model::messages::host::{self, As, Call as MethodCall, Login};
 use caps_model::{Position, Wire, codec};
@@ -13,7 +14,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
 use crate::cabinet::Ask;
-use crate::host::{Host, Listener, ListenerGone, malformed};
+use crate::host::{Host, Listener, ListenerGone, Taker, malformed};
 
 /// A [`Host`] on the overlay. Decodes, asks the host, encodes.
 #[derive(Clone, Debug)]
@@ -51,6 +52,17 @@ impl HostService {
     }
 }
 
+impl HostService {
+    fn download(&self, call: Call) -> Answer {
+        let question = match codec::decode::<As<Download>>(&call.body) {
+            Ok(question) => question,
+            Err(problem) => return Answer::failed(malformed(problem)),
+        };
+        let (host, ask) = (self.host.clone(), ask(&call));
+        Answer::stream(move |sink| async move { host.download(question, &call.peer, ask, &mut Sink(sink)).await })
+    }
+}
+
 impl Service for HostService {
     fn descriptor(&self) -> &'static Descriptor {
         &DESCRIPTOR
@@ -70,6 +82,8 @@ impl Service for HostService {
             }
             host::OUTCOME => self.answer(call, |host, question, peer, ask| async move { host.outcome(question, &peer, ask).await }),
             host::SUBSCRIBE => self.subscribe(call),
+            host::UPLOAD => self.answer(call, |host, step: As<Upload>, peer, ask| async move { host.upload(step, &peer, ask).await }),
+            host::DOWNLOAD => self.download(call),
             host::SCHEMAS => Answer::Ready(encode(&self.host.schemas())),
             host::STATUS => {
                 let (host, ask) = (self.host.clone(), ask(&call));
@@ -88,6 +102,16 @@ impl Listener for Sink {
         async move {
             // An update comes from a frame of layer 1 and is no larger here; if it could not be encoded, the stream ends and is resumed.
             let body = codec::encode(&update).map_err(|_| ListenerGone)?;
+            self.0.send(body.into()).await.map_err(|_| ListenerGone)
+        }
+        .boxed()
+    }
+}
+
+impl Taker for Sink {
+    fn take(&mut self, part: Part) -> BoxFuture<'_, Result<(), ListenerGone>> {
+        async move {
+            let body = codec::encode(&part).map_err(|_| ListenerGone)?;
             self.0.send(body.into()).await.map_err(|_| ListenerGone)
         }
         .boxed()
@@ -123,5 +147,7 @@ static DESCRIPTOR: Descriptor = Descriptor {
         method(host::SUBSCRIBE, "subscribe"),
         method(host::SCHEMAS, "schemas"),
         method(host::STATUS, "status"),
+        method(host::UPLOAD, "upload"),
+        method(host::DOWNLOAD, "download"),
     ],
 };

@@ -11,6 +11,7 @@
 //! # });
 //! ```
 
+mod blobs;
 mod cabinet;
 
 use std::sync::Arc;

@@ -1,8 +1,10 @@
 //! Commits: resolved outcomes of business logic, as the replication log carries them.
 
+use std::collections::BTreeSet;
+
 use bincode::{Decode, Encode};
 
-use crate::{CommitId, Name, ObjectId, Position, Query, Record};
+use crate::{BlobId, CommitId, Name, ObjectId, Position, Query, Record, Value};
 
 /// One atomic change, decided in layer 2: what was read, what is to change, who asked for it.
 ///
@@ -113,6 +115,18 @@ impl Change {
         match self {
             Self::Create { object, .. } | Self::Update { object, .. } | Self::Delete { object } => *object,
         }
+    }
+}
+
+impl Commit {
+    /// The blobs that it names: in what changes, in its effects, in its result.
+    pub fn blobs(&self) -> BTreeSet<BlobId> {
+        let changed = self.changes.iter().filter_map(|change| match change {
+            Change::Create { attributes, .. } | Change::Update { attributes, .. } => Some(attributes),
+            Change::Delete { .. } => None,
+        });
+        let records = changed.chain(self.effects.iter().map(|effect| &effect.arguments)).chain([&self.result]);
+        records.flat_map(|record| record.values().flatten()).filter_map(Value::blob_within).collect()
     }
 }
 

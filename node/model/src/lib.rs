@@ -8,6 +8,7 @@
 //!
 //! Start reading at [`value`], then [`object`], [`query`], [`commit`], and last [`messages`].
 
+pub mod blob;
 pub mod codec;
 pub mod commit;
 pub mod id;

@@ -4,6 +4,7 @@
 //! messages carry no position of their own except where it is the subject.
 
 pub mod backup;
+pub mod blobs;
 pub mod cabinet;
 pub mod host;
 pub mod inspect;

@@ -10,7 +10,7 @@ use std::fmt;
 use bincode::{Decode, Encode};
 
 pub use self::decimal::{Decimal, ParseDecimalError};
-pub use self::rich::{BlobId, Choice, Entry};
+pub use self::rich::{BlobId, Choice, Entry, ParseBlobIdError};
 use crate::{Name, ObjectId};
 
 /// One value. An attribute holds a list of them; the empty list is "no value".
@@ -148,6 +148,14 @@ impl Value {
         }
     }
 
+    /// The name of the blob, if this is one or an entry with one.
+    pub fn blob_within(&self) -> Option<BlobId> {
+        match self.as_entry().map_or(self, Entry::value) {
+            Self::Blob(blob) => Some(**blob),
+            _ => None,
+        }
+    }
+
     /// The text, if this is text or an entry with a text.
     pub fn text_within(&self) -> Option<&str> {
         self.as_entry().map_or(self, Entry::value).as_text()
@@ -215,7 +223,7 @@ impl fmt::Display for Value {
             Self::Reference(id) => write!(f, "#{id}"),
             Self::Decimal(number) => number.fmt(f),
             Self::Choice(choice) => choice.word.fmt(f),
-            Self::Blob(blob) => write!(f, "{blob} ({} bytes)", blob.size_bytes),
+            Self::Blob(blob) => blob.fmt(f),
             Self::Entry(entry) => write!(f, "{}: {}", entry.key(), entry.value()),
         }
     }

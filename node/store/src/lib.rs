@@ -23,6 +23,9 @@ mod replication;
 pub mod journal;
 pub mod storage;
 
+// Large values, which it only names.
+mod blobs;
+
 // What the truth materialises into, how a commit changes it, and who is told.
 pub mod state;
 

@@ -5,6 +5,7 @@
 
 mod archive;
 mod arrivals;
+mod blobs;
 mod commits;
 mod driver;
 mod fetcher;
@@ -35,16 +36,18 @@ use caps_overlay::{Environment, Failure, Identity, Overlay, Rng, Service, Tasks,
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use crate::blobs::Blobs;
 use crate::cabinet::Cabinet;
 use crate::journal::{self, Founder, JournalReader, Opened, Record, Seat, WriteError};
 use crate::replay::ReplayError;
 use crate::replication::{ChangeError, Consensus, Draw, Membership, Timing};
-use crate::service::{CabinetService, RaftService};
+use crate::service::{BlobService, CabinetService, RaftService};
 use crate::state::{MemoryState, SledState, State, StateError, StateOpened};
-use crate::storage::Storage;
+use crate::storage::{Storage, StorageError};
 use crate::watchers::{self, Watchers};
 
 pub(crate) use archive::serve as back_up;
+pub(crate) use blobs::answer_about_blob;
 pub(crate) use commits::{Origin, commit, linearizable, outcome};
 pub(crate) use driver::message;
 pub(crate) use orders::{admit, order};
@@ -130,6 +133,9 @@ pub enum OpenError {
     /// The state.
     #[error("the state cannot be opened: {0}")]
     State(#[from] StateError),
+    /// The files of blobs.
+    #[error("the blobs cannot be opened: {0}")]
+    Blobs(#[source] StorageError),
 }
 
 /// What the driver is made of, and what makes the rest of it.
@@ -200,6 +206,9 @@ impl Store {
         let mut cabinet = Cabinet::new(open_state(&settings.state, recovered.last_index)?);
         let committed = committed(&recovered);
         bring_up(&settings.cabinet, &reader, &mut cabinet, committed)?;
+        let shelf = workers.start(&format!("{}-blobs", settings.cabinet), crate::blobs::limits::JOBS);
+        let blobs = Blobs::open(storage.clone(), shelf, Instant::now()).map_err(OpenError::Blobs)?;
+        blobs::look_through(&blobs, &reader, &cabinet, Instant::now())?;
 
         let core = Core { timing: settings.timing, reader: reader.clone(), applied: cabinet.mark().index, rng: rng.clone() };
         let membership = if seat.founders.is_empty() { Membership::default() } else { core.membership(&seat)? };
@@ -231,6 +240,7 @@ impl Store {
             journal: reader.clone(),
             watchers,
             archive: Archive::new(workers.start(&format!("{}-backup", settings.cabinet), JOURNAL_JOBS)),
+            blobs,
         }));
         let worker = workers.start(&format!("{}-journal", settings.cabinet), JOURNAL_JOBS);
         let reading = workers.start(&format!("{}-catch-up", settings.cabinet), JOURNAL_JOBS);
@@ -248,7 +258,8 @@ impl Store {
 
     /// The services that this replica offers, for [`Overlay::start`].
     pub fn services(&self) -> Vec<Arc<dyn Service>> {
-        vec![Arc::new(CabinetService::new(self.shared.clone())), Arc::new(RaftService::new(self.shared.clone()))]
+        let shared = || self.shared.clone();
+        vec![Arc::new(CabinetService::new(shared())), Arc::new(RaftService::new(shared())), Arc::new(BlobService::new(shared()))]
     }
 
     /// Begins to work, with `overlay` as the way to the other replicas. Done once; again it does nothing.
@@ -262,12 +273,13 @@ impl Store {
         let prepared = self.prepared.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
         let Some(prepared) = prepared else { return };
         self.shared.set_peers(Some(peers.clone()));
-        let (shared, release) = (self.shared.clone(), Release(self.shared.clone()));
+        let (shared, release, tasks) = (self.shared.clone(), Release(self.shared.clone()), self.tasks.clone());
         self.tasks.spawn(async move {
             let _release = release;
             match prepared.admitted(&shared, &peers).await {
                 Ok(parts) => {
                     shared.begin();
+                    tasks.spawn(blobs::care(shared.clone()));
                     Driver::new(shared, peers, parts).run().await;
                 }
                 Err(reason) => {

@@ -5,6 +5,7 @@
 mod arrows;
 mod bad_input;
 mod care;
+mod blobs;
 mod demo;
 mod durability;
 mod fixture;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use caps_certs_gen::{Identity, Layer, NodeCredentials, TrustAnchors};
 use caps_model::commit::{Author, Change, Read};
+use caps_model::messages::blobs::{self, Answer, Question};
 use caps_model::messages::cabinet::{self, Committed, ReplicaStatus};
 use caps_model::messages::{AskOutcome, Get, Got, History, Outcome, Subscribe, Timeline};
 use caps_model::{Commit, CommitId, Name, ObjectId, Record, Wire, codec};
@@ -150,6 +151,14 @@ impl CabinetClient {
     /// What ever happened to an object, as this replica has it.
     pub async fn history(&self, replica: usize, object: ObjectId) -> Result<Timeline, AskError> {
         self.ask(replica, cabinet::HISTORY, &History { object, before: None, limit: 10 }, 0).await
+    }
+
+    /// What a replica answers about a blob.
+    pub async fn blob(&self, replica: usize, question: &Question) -> Result<Answer, AskError> {
+        let options = CallOptions { deadline: WITHIN, priority: Priority::Bulk, ..CallOptions::default() };
+        let method = MethodId { service: blobs::SERVICE, method: blobs::ASK };
+        let reply = self.overlay.call(To::Node(&self.replicas[replica]), method, encode(question), options).await?;
+        Ok(codec::decode(&reply.body)?)
     }
 
     /// How a replica is.

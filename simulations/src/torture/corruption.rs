@@ -6,6 +6,7 @@
 //! itself or has come as far as the others. The table says what happened and does not judge how: a replica that refuses to open has noticed and
 //! was not repaired.
 
+mod blobs;
 mod case;
 mod damage;
 

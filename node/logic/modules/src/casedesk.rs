@@ -53,6 +53,7 @@ impl Module for CaseDesk {
             "assign" => handling::assign(arguments, tx),
             "set_priority" => handling::set_priority(arguments, tx),
             "reply" => handling::reply(self, arguments, tx),
+            "attach" => handling::attach(arguments, tx),
             "close" => handling::close(arguments, tx),
             "reopen" => handling::reopen(arguments, tx),
             _ => Err(Fault::new(format!("casedesk has no method {method:?}")).into()),

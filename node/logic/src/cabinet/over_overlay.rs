@@ -3,17 +3,17 @@
 use std::sync::RwLock;
 
 use bytes::Bytes;
+use caps_model::messages::blobs::{self, Answer, Question};
 use caps_model::messages::cabinet::{self, Committed, ReplicaStatus};
 use caps_model::messages::inspect::{Inspect, Inspected};
 use caps_model::messages::{AskOutcome, Get, Got, History, Latest, Objects, Outcome, Subscribe, Timeline, Update};
 use caps_model::{Commit, Query, Wire, codec};
-use caps_overlay::Layer;
-use caps_overlay::{CallError, CallOptions, MethodId, Overlay, Replies, Retry, To};
+use caps_overlay::{CallError, CallOptions, Identity, Layer, MethodId, Overlay, Replies, Retry, To};
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, join_all};
 use tokio::time::Instant;
 
-use super::{Ask, CabinetError, CabinetPort, Updates};
+use super::{Ask, BlobRefusal, CabinetError, CabinetPort, Updates};
 
 /// The replicas of layer 1, over the overlay.
 ///
@@ -92,6 +92,19 @@ impl CabinetPort for OverlayCabinet {
         self.call(cabinet::OUTCOME, question, ask).boxed()
     }
 
+    fn blob(&self, question: Question, at: Option<String>, ask: Ask) -> BoxFuture<'_, Result<(Answer, String), CabinetError>> {
+        async move {
+            let overlay = self.overlay()?;
+            let node = at.map(|uri| replica(&uri)).transpose()?;
+            let to = node.as_ref().map_or(To::Layer(Layer::Cabinet), To::Node);
+            let method = MethodId { service: blobs::SERVICE, method: blobs::ASK };
+            let reply = overlay.call(to, method, encode(&question)?, options(ask)).await?;
+            let answer = codec::decode(&reply.body).map_err(|problem| CabinetError::Malformed(problem.to_string()))?;
+            Ok((answer, reply.from.uri().to_owned()))
+        }
+        .boxed()
+    }
+
     fn subscribe(&self, subscribe: Subscribe, ask: Ask) -> BoxFuture<'_, Result<Box<dyn Updates>, CabinetError>> {
         async move {
             let overlay = self.overlay()?;
@@ -134,6 +147,11 @@ impl Updates for OverlayUpdates {
 
 impl From<CallError> for CabinetError {
     fn from(error: CallError) -> Self {
+        if let CallError::Failed(failure) = &error
+            && let Some(refusal) = of_blob(failure.code)
+        {
+            return Self::Blob(refusal, failure.message.clone());
+        }
         match &error {
             CallError::Failed(failure) if failure.retry == Retry::No && FINAL.contains(&failure.code) => {
                 Self::Refused(failure.message.clone())
@@ -148,6 +166,23 @@ impl From<CallError> for CabinetError {
 /// Layer 1's failures that mean no, now and ever: malformed, refused, too much at once. Of all its others that advise no retry (undecided,
 /// broken) a commit may come out of, so they count as no answer.
 const FINAL: [u16; 3] = [100, 101, 109];
+
+/// What layer 1 says of blobs. That one is absent is not among it: another replica may have it.
+fn of_blob(code: u16) -> Option<BlobRefusal> {
+    match code {
+        151 => Some(BlobRefusal::Refused),
+        152 => Some(BlobRefusal::NotBegun),
+        153 => Some(BlobRefusal::NoRoom),
+        154 => Some(BlobRefusal::Unsecured),
+        _ => None,
+    }
+}
+
+/// A replica by its identity; nobody else is asked, whatever a front end says.
+fn replica(uri: &str) -> Result<Identity, CabinetError> {
+    let identity = uri.parse::<Identity>().ok().filter(|identity| identity.layer() == Some(Layer::Cabinet));
+    identity.ok_or_else(|| CabinetError::Blob(BlobRefusal::NotBegun, format!("{uri} is no replica")))
+}
 
 fn id(method: u16) -> MethodId {
     MethodId { service: cabinet::SERVICE, method }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use caps_model::messages::blobs::{Answer, Question};
 use caps_model::messages::cabinet::{Committed, ReplicaStatus};
 use caps_model::messages::inspect::{Inspect, Inspected};
 use caps_model::messages::{AskOutcome, Get, Got, History, Latest, Objects, Outcome, Subscribe, Timeline};
@@ -79,6 +80,14 @@ impl CabinetPort for PatientCabinet {
 
     fn outcome(&self, question: AskOutcome, ask: Ask) -> BoxFuture<'_, Result<Outcome, CabinetError>> {
         async move { self.until_answered(ask, || self.cabinet.outcome(question.clone(), ask)).await }.boxed()
+    }
+
+    fn blob(&self, question: Question, at: Option<String>, ask: Ask) -> BoxFuture<'_, Result<(Answer, String), CabinetError>> {
+        match at {
+            // Another attempt belongs to the same replica, or to none: whoever uploads begins again elsewhere.
+            Some(_) => self.cabinet.blob(question, at, ask),
+            None => async move { self.until_answered(ask, || self.cabinet.blob(question.clone(), None, ask)).await }.boxed(),
+        }
     }
 
     fn subscribe(&self, subscribe: Subscribe, ask: Ask) -> BoxFuture<'_, Result<Box<dyn Updates>, CabinetError>> {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use caps_overlay::{Failure, Retry};
 
-use crate::cabinet::CabinetError;
+use crate::cabinet::{BlobRefusal, CabinetError};
 use crate::module::{Refusal, refusals};
 use crate::principals::PrincipalError;
 use crate::service::codes;
@@ -39,9 +39,20 @@ impl From<CabinetError> for Failure {
                 Self::new(codes::CABINET_UNAVAILABLE, error.to_string()).retry(Retry::Elsewhere)
             }
             CabinetError::Refused(_) => Self::new(codes::INVALID_QUERY, error.to_string()),
+            CabinetError::Blob(refusal, message) => of_blob(*refusal, message),
             CabinetError::Malformed(_) => Self::new(codes::FAULT, error.to_string()),
         }
     }
+}
+
+/// What layer 1 has against a blob.
+fn of_blob(refusal: BlobRefusal, message: &str) -> Failure {
+    let code = match refusal {
+        BlobRefusal::Refused | BlobRefusal::Unsecured => return Failure::new(codes::REFUSED, format!("blob: {message}")),
+        BlobRefusal::NotBegun => codes::BLOB_NOT_BEGUN,
+        BlobRefusal::NoRoom => codes::BLOB_NO_ROOM,
+    };
+    Failure::new(code, message)
 }
 
 /// For commits: no answer does not mean no commit.
@@ -49,7 +60,7 @@ pub(super) fn of_commit(error: CabinetError) -> Failure {
     match &error {
         CabinetError::Unanswered(_) | CabinetError::Malformed(_) => Failure::new(codes::OUTCOME_UNKNOWN, error.to_string()),
         CabinetError::Refused(_) => Failure::new(codes::FAULT, error.to_string()),
-        CabinetError::Unavailable(_) => error.into(),
+        CabinetError::Unavailable(_) | CabinetError::Blob(..) => error.into(),
     }
 }
 

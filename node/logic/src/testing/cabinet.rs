@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use caps_model::messages::blobs::{Answer, Question};
 use caps_model::messages::cabinet::{Committed, ReplicaRole, ReplicaStatus};
 use caps_model::messages::inspect::{Counted, Inspect, Inspected};
 use caps_model::messages::{
@@ -14,6 +15,7 @@ use caps_overlay::{Rng, watch};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
+use super::blobs::MemoryBlobs;
 use crate::cabinet::{Ask, CabinetError, CabinetPort, Updates};
 
 /// A cabinet in memory. Before and after everything it yields a random number of times, so that whoever runs at once is shuffled by the seed.
@@ -51,6 +53,7 @@ struct Books {
     log: Vec<Vec<(Option<Object>, Object)>>,
     outcomes: BTreeMap<CommitId, Outcome>,
     commits: Vec<Commit>,
+    blobs: MemoryBlobs,
 }
 
 impl MemoryCabinet {
@@ -280,6 +283,14 @@ impl CabinetPort for MemoryCabinet {
             };
             let position = self.shared.position.subscribe();
             Ok(Box::new(MemoryUpdates { shared: self.shared.clone(), position, query, told }) as Box<dyn Updates>)
+        }
+        .boxed()
+    }
+
+    fn blob(&self, question: Question, _: Option<String>, _: Ask) -> BoxFuture<'_, Result<(Answer, String), CabinetError>> {
+        async move {
+            self.travel().await;
+            Ok((self.books().blobs.answer(question)?, "memory".to_owned()))
         }
         .boxed()
     }

@@ -13,6 +13,8 @@
 //! | `inspect` | [`As`]`<Inspect>` | [`Inspected`](super::inspect::Inspected) |
 //! | `outcome` | [`As`]`<AskOutcome>` | [`Outcome`](super::Outcome) |
 //! | `subscribe` | [`As`]`<Subscribe>` | a stream of [`Update`](super::Update) |
+//! | `upload` | [`As`]`<Upload>` | [`Uploaded`](super::blobs::Uploaded) |
+//! | `download` | [`As`]`<Download>` | a stream of [`Part`](super::blobs::Part) |
 //! | `schemas` | nothing | [`Schemas`] |
 //! | `status` | nothing | [`HostStatus`] |
 
@@ -165,3 +167,7 @@ pub const STATUS: u16 = 9;
 pub const INSPECT: u16 = 10;
 /// The number of `latest`.
 pub const LATEST: u16 = 11;
+/// The number of `upload`.
+pub const UPLOAD: u16 = 50;
+/// The number of `download`.
+pub const DOWNLOAD: u16 = 51;

@@ -2,6 +2,7 @@
 
 use std::cmp::Ordering;
 use std::fmt;
+use std::str::FromStr;
 
 use bincode::de::{BorrowDecoder, Decoder};
 use bincode::error::DecodeError;
@@ -23,9 +24,11 @@ pub struct Choice {
 }
 
 /// The name of a blob: what it is kept under, and how large it is. Equal contents have equal names.
+///
+/// As text it is `blob:HASH:SIZE`, the hash in 64 hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
 pub struct BlobId {
-    /// SHA-256 of its bytes.
+    /// SHA-256 of its [table](crate::blob::Table), so that its parts can be proven one by one; not of its bytes.
     pub hash: [u8; 32],
     /// How many bytes.
     pub size_bytes: u64,
@@ -75,19 +78,42 @@ impl Ord for Choice {
     }
 }
 
-/// `sha256:` and the hash in hexadecimal digits.
 impl fmt::Display for BlobId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("sha256:")?;
-        self.hash.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        f.write_str("blob:")?;
+        self.hash.iter().try_for_each(|byte| write!(f, "{byte:02x}"))?;
+        write!(f, ":{}", self.size_bytes)
     }
 }
 
 impl fmt::Debug for BlobId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "BlobId({self}, {} bytes)", self.size_bytes)
+        write!(f, "BlobId({self})")
     }
 }
+
+impl FromStr for BlobId {
+    type Err = ParseBlobIdError;
+
+    fn from_str(text: &str) -> Result<Self, ParseBlobIdError> {
+        let (digits, size) = text.strip_prefix("blob:").and_then(|rest| rest.split_once(':')).ok_or(ParseBlobIdError)?;
+        if digits.len() != 64 || !digits.is_ascii() {
+            return Err(ParseBlobIdError);
+        }
+        let mut hash = [0; 32];
+        for (byte, two) in hash.iter_mut().zip(digits.as_bytes().chunks(2)) {
+            let two = std::str::from_utf8(two).map_err(|_| ParseBlobIdError)?;
+            *byte = u8::from_str_radix(two, 16).map_err(|_| ParseBlobIdError)?;
+        }
+        let size_bytes = size.parse().map_err(|_| ParseBlobIdError)?;
+        Ok(Self { hash, size_bytes })
+    }
+}
+
+/// The text names no blob.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("this names no blob: write blob:HASH:SIZE as `caps blob put` prints it, with 64 hexadecimal digits")]
+pub struct ParseBlobIdError;
 
 /// By hand, because a value within a value must not be an entry again: a decoder that finds out too late has no stack left.
 impl<Context> Decode<Context> for Entry {

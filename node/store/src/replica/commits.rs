@@ -1,17 +1,19 @@
 //! Commits, sealings and linearizable reads, from the caller to the leader's log and back.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use caps_model::messages::cabinet::{self, Committed};
 use caps_model::messages::{AskOutcome, Outcome};
-use caps_model::{Commit, Position, Wire, codec};
+use caps_model::{BlobId, Commit, Position, Wire, codec};
 use caps_overlay::bugs::{self, Bug};
 use caps_overlay::{CallError, Failure, Identity, Layer, Retry};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, timeout_at};
 
+use super::blobs::{admit_blobs, within_limits};
 use super::shared::Shared;
 use super::waiting::{Ask, NotDecided, Subject};
 use crate::cabinet::{Proposal, ReadError, Verdict, admit};
@@ -40,7 +42,10 @@ impl Origin {
 /// Brings a commit to its end: on the leader through the log, elsewhere through the leader, wherever that is and becomes until `deadline`.
 pub(crate) async fn commit(shared: &Arc<Shared>, commit: Commit, origin: Origin, deadline: Instant) -> Result<Committed, Failure> {
     let payload = admit(&commit).map_err(|refusal| Failure::new(failure::REFUSED, refusal.to_string()))?;
-    let attempt = Attempt::new(shared, Subject::Commit(commit.id), payload.into(), cabinet::COMMIT, encode(&commit)?, origin);
+    let named = commit.blobs();
+    within_limits(&named)?;
+    let mut attempt = Attempt::new(shared, Subject::Commit(commit.id), payload.into(), cabinet::COMMIT, encode(&commit)?, origin);
+    attempt.naming = (!named.is_empty()).then_some((commit, named));
     match attempt.within(deadline).await? {
         Decided::Here(Verdict::Commit(committed)) => Ok(committed),
         Decided::There(body) => decode(&body),
@@ -90,6 +95,8 @@ struct Attempt<'a> {
     origin: Origin,
     /// Whether it may have entered some log: then nobody may say that it did not happen.
     may_have_run: bool,
+    /// The commit, if it names blobs.
+    naming: Option<(Commit, BTreeSet<BlobId>)>,
 }
 
 /// Where it was decided, and how.
@@ -100,7 +107,7 @@ enum Decided {
 
 impl<'a> Attempt<'a> {
     fn new(shared: &'a Arc<Shared>, subject: Subject, payload: Bytes, method: u16, body: Bytes, origin: Origin) -> Self {
-        Self { shared, subject, payload, method, body, origin, may_have_run: false }
+        Self { shared, subject, payload, method, body, origin, may_have_run: false, naming: None }
     }
 
     async fn within(mut self, deadline: Instant) -> Result<Decided, Failure> {
@@ -119,7 +126,7 @@ impl<'a> Attempt<'a> {
             }
             let now = *standing.borrow_and_update();
             let decided = match now {
-                Standing { role: Role::Leader, .. } => self.propose().await?,
+                Standing { role: Role::Leader, .. } => self.propose(deadline).await?,
                 _ if self.origin == Origin::Replica => return Err(self.give_up(failure::NOT_LEADER, "this replica is not the leader")),
                 Standing { leader: Some(leader), .. } => tokio::select! {
                     // News of another leader first: the one that was asked may be dead, and silent for long.
@@ -142,7 +149,12 @@ impl<'a> Attempt<'a> {
     }
 
     /// Proposes it here. `None`: this replica turned out not to lead, or not to lead any more.
-    async fn propose(&mut self) -> Result<Option<Decided>, Failure> {
+    async fn propose(&mut self, deadline: Instant) -> Result<Option<Decided>, Failure> {
+        if let Some((commit, named)) = &self.naming
+            && let Err(refusal) = admit_blobs(self.shared, commit, named, deadline).await
+        {
+            return Err(if self.may_have_run { self.give_up(refusal.code, &refusal.message) } else { refusal });
+        }
         let (reply, decided) = oneshot::channel();
         let ask = Ask { subject: self.subject, payload: self.payload.clone(), reply };
         let before = std::mem::replace(&mut self.may_have_run, true);

@@ -12,6 +12,7 @@ use raft::eraftpb::{Message, MessageType};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior};
 
+use super::blobs;
 use super::fetcher::Fetcher;
 use super::joining::was_removed;
 use super::orders::{OrderAsk, OrderFailed};
@@ -447,6 +448,7 @@ impl Driver {
             let proposal: Proposal =
                 codec::decode(&entry.payload).map_err(|error| Stopped::Entry { index: entry.index, error: Arc::new(error) })?;
             let applied = self.shared.apply(entry.index, &proposal).map_err(Stopped::State)?;
+            blobs::note(&self.shared.blobs, entry.index, &proposal, &applied.verdict);
             let subject = match proposal {
                 Proposal::Commit(_) => Subject::Commit(applied.commit),
                 Proposal::Seal(_) => Subject::Seal(applied.commit),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use caps_model::messages::cabinet;
+use caps_model::messages::{blobs, cabinet};
 use caps_overlay::{CallError, CallOptions, Identity, MethodId, Overlay, Priority, To};
 use futures_util::future::BoxFuture;
 use tokio::time::Instant;
@@ -19,6 +19,9 @@ pub(crate) trait Peers: Send + Sync + 'static {
 
     /// Calls a method of another replica's cabinet service.
     fn call(&self, to: &Identity, method: u16, body: Bytes, deadline: Instant) -> BoxFuture<'static, Result<Bytes, CallError>>;
+
+    /// Asks another replica about a blob, behind everything else.
+    fn ask_blob(&self, to: &Identity, question: Bytes, deadline: Instant) -> BoxFuture<'static, Result<Bytes, CallError>>;
 
     /// The round-trip times to everybody this node is connected with.
     fn round_trips(&self) -> Vec<(Identity, Duration)>;
@@ -49,6 +52,16 @@ impl Peers for OverlayPeers {
             let within = deadline.saturating_duration_since(Instant::now());
             let options = CallOptions { deadline: within, ..CallOptions::default() };
             overlay.call(To::Node(&to), method, body, options).await.map(|reply| reply.body)
+        })
+    }
+
+    fn ask_blob(&self, to: &Identity, question: Bytes, deadline: Instant) -> BoxFuture<'static, Result<Bytes, CallError>> {
+        let (overlay, to) = (self.overlay.clone(), to.clone());
+        Box::pin(async move {
+            let method = MethodId { service: blobs::SERVICE, method: blobs::ASK };
+            let within = deadline.saturating_duration_since(Instant::now());
+            let options = CallOptions { deadline: within, priority: Priority::Bulk, repeatable: true, ..CallOptions::default() };
+            overlay.call(To::Node(&to), method, question, options).await.map(|reply| reply.body)
         })
     }
 

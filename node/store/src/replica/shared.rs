@@ -20,6 +20,7 @@ use super::orders::OrderAsk;
 use super::peers::Peers;
 use super::table::Table;
 use super::waiting::Ask;
+use crate::blobs::Blobs;
 use crate::cabinet::{self, Applied, Cabinet, Proposal};
 use crate::journal::{Founder, JournalReader, ReadError, Seat, WriteError};
 use crate::replication::{ChangeError, Followed, LostEntries, Membership, Role, Standing, Timing};
@@ -54,6 +55,7 @@ pub(crate) struct Shared {
     serving: AtomicBool,
     cabinet: Mutex<AnyCabinet>,
     journal: JournalReader,
+    pub(crate) blobs: Blobs,
     watchers: Mutex<Watched>,
     positions: Mutex<Arrivals>,
     indexes: Mutex<Arrivals>,
@@ -148,6 +150,7 @@ pub(crate) struct Parts {
     pub(crate) journal: JournalReader,
     pub(crate) watchers: Watchers,
     pub(crate) archive: Archive,
+    pub(crate) blobs: Blobs,
 }
 
 impl Shared {
@@ -172,6 +175,7 @@ impl Shared {
             serving: AtomicBool::new(false),
             cabinet: Mutex::new(parts.cabinet),
             journal: parts.journal,
+            blobs: parts.blobs,
             watchers: Mutex::new(Watched { watchers: parts.watchers, wake: BTreeMap::new() }),
             positions: Mutex::new(Arrivals::new(mark.position.0)),
             indexes: Mutex::new(Arrivals::new(mark.index)),

@@ -1,6 +1,7 @@
 //! Three whole replicas in one process, in paused time: everything but the overlay. `loopback` has that, too.
 
 mod care;
+mod blobs;
 mod loopback;
 mod members;
 
@@ -377,6 +378,24 @@ impl Peers for NetPeers {
         })
     }
 
+    fn ask_blob(&self, to: &Identity, question: Bytes, deadline: Instant) -> BoxFuture<'static, Result<Bytes, CallError>> {
+        let (net, me, voter) = (self.net.clone(), self.me, number(to));
+        Box::pin(async move {
+            sleep(Duration::from_millis(1)).await;
+            // A dead node says nothing, and one that has died meanwhile neither.
+            let Some(shared) = net.shared(voter).filter(|_| !net.is_silent(me) && !net.is_silent(voter + BLOB_SILENCE)) else {
+                sleep_until(deadline).await;
+                return Err(CallError::DeadlineExceeded);
+            };
+            if !shared.is_serving() {
+                return Err(CallError::Failed(failure::stopped()));
+            }
+            let answer = answer_about_blob(&shared, codec::decode(&question).unwrap(), &identity(me), deadline).await;
+            sleep(Duration::from_millis(1)).await;
+            answer.map(|answer| codec::encode(&answer).unwrap().into()).map_err(CallError::Failed)
+        })
+    }
+
     fn round_trips(&self) -> Vec<(Identity, Duration)> {
         Vec::new()
     }
@@ -427,6 +446,9 @@ fn commit_of(id: u128) -> Commit {
     let change = Change::Create { object: ObjectId(id), entity: Name::fixed("thing"), ancestors: Vec::new(), attributes: BTreeMap::new() };
     Commit { id: CommitId(id), author, time: 0, reads: Vec::new(), changes: vec![change], effects: Vec::new(), result: BTreeMap::new() }
 }
+
+/// Added to the number of a node that is silent about blobs only.
+const BLOB_SILENCE: u64 = 100;
 
 const VOTERS: [u64; 3] = [1, 2, 3];
 

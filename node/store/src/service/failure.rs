@@ -39,6 +39,16 @@ pub const NOT_YET: u16 = 122;
 pub const NEARLY_FULL: u16 = 130;
 /// What the caller has is not of this cabinet's history: another cabinet's of the same name, or one that was restored to an earlier point since.
 pub const OTHER_HISTORY: u16 = 140;
+/// This replica has not got the blob. Another one may.
+pub const BLOB_ABSENT: u16 = 150;
+/// What is asked of a blob breaks a rule: bytes that are not that chunk, a chunk that it has not got.
+pub const BLOB_REFUSED: u16 = 151;
+/// The upload was not begun at this replica, or so long ago that it made room for others: begin it (again).
+pub const BLOB_NOT_BEGUN: u16 = 152;
+/// There is no room for a blob: too many arrive at once, too much is here that no commit named, or the disk is full.
+pub const BLOB_NO_ROOM: u16 = 153;
+/// The commit names a blob that no majority of the voters has on disk: upload it first. The commit did not happen.
+pub const BLOB_UNSECURED: u16 = 154;
 
 /// [`MALFORMED`].
 pub(crate) fn malformed(error: &dyn Display) -> Failure {

@@ -11,6 +11,7 @@ use caps_overlay::Rng;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
+use super::blobs::KnownBlob;
 use super::{Corruption, Damage, Ended};
 use crate::torture::client::{CabinetClient, Fate, create};
 use crate::torture::company::{self, Company, REPLICAS};
@@ -25,6 +26,8 @@ pub(super) struct Ward {
     objects: Vec<(ObjectId, u64, i64)>,
     /// The large ones.
     large: Vec<(ObjectId, u64, i64)>,
+    /// The blobs.
+    blobs: Vec<KnownBlob>,
     /// Cases so far.
     cases: u64,
 }
@@ -35,7 +38,8 @@ impl Ward {
         let company = Company::found(&wanted.directory, wanted.programs.clone())?;
         let identity = company::client(&company.deployment().domain, 0)?;
         let client = CabinetClient::join(company.deployment(), &identity, company.lives()).await?;
-        let mut ward = Self { company, client, rng: Rng::seeded(wanted.seed), objects: Vec::new(), large: Vec::new(), cases: 0 };
+        let mut ward =
+            Self { company, client, rng: Rng::seeded(wanted.seed), objects: Vec::new(), large: Vec::new(), blobs: Vec::new(), cases: 0 };
         ward.fill().await?;
         Ok(ward)
     }
@@ -98,9 +102,12 @@ impl Ward {
             let gone = self.company.ended()?.iter().any(|(name, _)| name == REPLICAS[victim]);
             for replica in 0..REPLICAS.len() {
                 ended.wrong.extend(self.wrong_at(replica).await);
+                for blob in &self.blobs {
+                    ended.wrong.extend(blob.wrong_at(&self.client, replica).await);
+                }
             }
             ended.detected |= gone;
-            let equal = !gone && self.company.runs(REPLICAS[victim]) && self.equal().await;
+            let equal = !gone && self.company.runs(REPLICAS[victim]) && self.equal().await && self.has_blobs(victim).await;
             if equal {
                 ended.wrong.extend(self.wrong_in_depth(victim).await);
             }
@@ -110,6 +117,16 @@ impl Ward {
             }
             sleep(POLL).await;
         }
+    }
+
+    /// Whether a replica gives every blob.
+    async fn has_blobs(&self, replica: usize) -> bool {
+        for blob in &self.blobs {
+            if !blob.is_whole_at(&self.client, replica).await {
+                return false;
+            }
+        }
+        true
     }
 
     /// What a replica answers wrongly. One that does not answer says nothing wrong.
@@ -199,12 +216,16 @@ impl Ward {
 
     async fn fill(&mut self) -> anyhow::Result<()> {
         self.objects.clear();
+        self.blobs.clear();
         for name in REPLICAS {
             if !self.company.runs(name) {
                 self.company.start(name)?;
             }
         }
         self.settled().await?;
+        for number in 0..BLOBS {
+            self.blobs.push(KnownBlob::make(&self.client, number, REPLICAS.len()).await?);
+        }
         for value in 0..LARGE_OBJECTS {
             self.make(value, LARGE_BYTES).await?;
         }
@@ -293,13 +314,16 @@ fn told(said: &str) -> String {
 }
 
 /// What a replica says that has noticed damage.
-const DETECTED: [&str; 5] = ["is damaged", "set aside", "quarantine", "cannot be opened", "cannot be read"];
+const DETECTED: [&str; 6] =
+    ["is damaged", "set aside", "quarantine", "cannot be opened", "cannot be read", "commits name blobs that are not here"];
 
 /// What it says when it takes damage for what a crash left.
 const TORN: &str = "torn tail";
 
 /// A segment has 16 MiB: two of them, and some.
 const LARGE_OBJECTS: i64 = 70;
+/// Of different sizes.
+const BLOBS: usize = 4;
 const LARGE_BYTES: usize = 512 << 10;
 /// Enough for the last segment to have records that are certainly not of its last batch.
 const SMALL_OBJECTS: i64 = 1_500;

@@ -26,6 +26,12 @@ pub enum Damage {
     StateBit,
     /// A file of the state ends too early.
     StateCut,
+    /// A bit of a blob, or of the table that proves it.
+    BlobBit,
+    /// A blob ends too early.
+    BlobCut,
+    /// A blob is gone.
+    BlobGone,
 }
 
 /// A record of the journal: where it begins, how long it is, and its kind.
@@ -38,7 +44,7 @@ struct Record {
 
 impl Damage {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 11] = [
         Self::OldSegmentBit,
         Self::OldSegmentCut,
         Self::OldSegmentGone,
@@ -47,6 +53,9 @@ impl Damage {
         Self::VoteBit,
         Self::StateBit,
         Self::StateCut,
+        Self::BlobBit,
+        Self::BlobCut,
+        Self::BlobGone,
     ];
 
     /// What it is called.
@@ -60,6 +69,9 @@ impl Damage {
             Self::VoteBit => "vote-bit",
             Self::StateBit => "state-bit",
             Self::StateCut => "state-cut",
+            Self::BlobBit => "blob-bit",
+            Self::BlobCut => "blob-cut",
+            Self::BlobGone => "blob-gone",
         }
     }
 
@@ -67,6 +79,7 @@ impl Damage {
     pub fn apply(self, directory: &Path, rng: &Rng) -> anyhow::Result<Option<String>> {
         match self {
             Self::StateBit | Self::StateCut => self.to_state(&directory.join("state"), rng),
+            Self::BlobBit | Self::BlobCut | Self::BlobGone => self.to_blob(directory, rng),
             _ => self.to_journal(directory, rng),
         }
     }
@@ -112,6 +125,20 @@ impl Damage {
                 pick(&votes, rng).map(|(path, record)| flip(path, record.offset, record.size_bytes, rng)).transpose()
             }
             _ => Ok(None),
+        }
+    }
+
+    fn to_blob(self, directory: &Path, rng: &Rng) -> anyhow::Result<Option<String>> {
+        // Whole ones only: neither parts nor what was set aside before.
+        let blobs = files(directory, |name| name.starts_with("blob-") && name.len() == BLOB_NAME_BYTES)?;
+        let Some(path) = pick(&blobs, rng) else { return Ok(None) };
+        match self {
+            Self::BlobCut => cut(path, rng).map(Some),
+            Self::BlobGone => {
+                fs::remove_file(path)?;
+                Ok(Some(format!("{} gone", path.display())))
+            }
+            _ => flip(path, 0, fs::metadata(path)?.len(), rng).map(Some),
         }
     }
 
@@ -191,6 +218,9 @@ fn records(path: &Path) -> anyhow::Result<Vec<Record>> {
 const SEGMENT_HEADER_BYTES: u64 = 136;
 const RECORD_HEADER_BYTES: u64 = 16;
 const CHAIN_BYTES: u64 = 32;
+
+/// `blob-` and 64 digits.
+const BLOB_NAME_BYTES: usize = 69;
 
 /// The kind of records that hold Raft's hard state.
 const HARD_STATE: u8 = 2;

@@ -74,6 +74,20 @@ pub(super) fn reply(desk: &CaseDesk, arguments: &Record, tx: &mut Transaction<'_
     Ok(record([("message", vec![Value::Reference(message)])]))
 }
 
+/// Attaches a blob, which is on a majority of the replicas already.
+pub(super) fn attach(arguments: &Record, tx: &mut Transaction<'_>) -> Result<Record, Halt> {
+    let case = tx.require(case_of(arguments), "case")?;
+    let mut document = for_the_desk(tx)?;
+    document.extend(record([
+        ("name", values(arguments, "name")),
+        ("content", values(arguments, "content")),
+        ("attached_at", vec![Value::Timestamp(tx.now())]),
+        ("case", vec![Value::Reference(case.id)]),
+    ]));
+    let document = tx.create("document", document)?;
+    Ok(record([("document", vec![Value::Reference(document)])]))
+}
+
 pub(super) fn close(arguments: &Record, tx: &mut Transaction<'_>) -> Result<Record, Halt> {
     let case = case_of(arguments);
     if tx.require(case, "case")?.text("status") == Some("closed") {

@@ -20,6 +20,7 @@ const ADDRESS_BYTES_MAX: u32 = 256;
 pub(super) const RECIPIENTS_MAX: u32 = 100;
 const ATTACHMENTS_MAX: u32 = 100;
 const MESSAGES_OF_CASE_MAX: u32 = 10_000;
+const DOCUMENTS_OF_CASE_MAX: u32 = 1_000;
 const CASES_OF_ONE_MAX: u32 = 10_000;
 
 pub(super) fn schema() -> Schema {
@@ -27,12 +28,13 @@ pub(super) fn schema() -> Schema {
         module: Name::fixed(MODULE),
         version: 1,
         summary: "Mail of customers becomes cases; agents answer them.".to_owned(),
-        entities: vec![customer(), agent(), case(), message(), counter()],
+        entities: vec![customer(), agent(), case(), message(), document(), counter()],
         extensions: Vec::new(),
         relations: vec![
             relation("customer_of_case", ("case", "customer"), ("customer", "cases")),
             relation("agent_of_case", ("case", "agent"), ("agent", "cases")),
             relation("case_of_message", ("message", "case"), ("case", "messages")),
+            relation("case_of_document", ("document", "case"), ("case", "documents")),
         ],
         methods: methods(),
     }
@@ -80,6 +82,7 @@ fn case() -> Entity {
             reference("customer", "customer", "Whose it is."),
             optional(reference("agent", "agent", "Who deals with it.")),
             references("messages", "message", MESSAGES_OF_CASE_MAX, "Its messages."),
+            references("documents", "document", DOCUMENTS_OF_CASE_MAX, "What belongs to it besides."),
         ],
     )
 }
@@ -96,6 +99,19 @@ fn message() -> Entity {
     ];
     attributes.extend(content());
     entity("message", "One mail, in or out.", attributes)
+}
+
+fn document() -> Entity {
+    entity(
+        "document",
+        "Something of any size that belongs to a case: a photograph, a drawing, a log.",
+        vec![
+            text("name", "The name, such as `pump.jpg`.", NAME_BYTES_MAX),
+            Attribute::one("content", ValueKind::Blob, "The bytes: `caps blob get` fetches them."),
+            Attribute::one("attached_at", ValueKind::Timestamp, "When it was attached."),
+            reference("case", "case", "Its case."),
+        ],
+    )
 }
 
 fn counter() -> Entity {
@@ -133,6 +149,12 @@ fn methods() -> Vec<Method> {
         attribute
     };
     let mail = mail.into_iter().map(relaxed).collect();
+    let attached = vec![
+        the_case(),
+        text("name", "The name.", NAME_BYTES_MAX),
+        Attribute::one("content", ValueKind::Blob, "The bytes, as `caps blob put` names them."),
+    ];
+    let document = reference("document", "document", "What was attached.");
     let case_only = || vec![the_case()];
     vec![
         method("file_mail", "Files a mail into the case it belongs to, or a new one.", mail, filed, &[GATEWAY, DESK]),
@@ -147,6 +169,7 @@ fn methods() -> Vec<Method> {
             &[DESK],
         ),
         method("close", "Closes a case.", vec![the_case(), reason], case_only(), &[DESK]),
+        method("attach", "Attaches something of any size to a case.", attached, vec![document], &[DESK]),
         method("reopen", "Opens a closed case again.", case_only(), case_only(), &[DESK]),
     ]
 }

@@ -37,5 +37,9 @@ pub const BUSY: u16 = 114;
 pub const INVALID_QUERY: u16 = 115;
 /// What the reader may see has changed and the subscription cannot tell the difference: subscribe again from the present.
 pub const RIGHTS_CHANGED: u16 = 116;
+/// The upload of a blob is not known where it was continued: begin it again.
+pub const BLOB_NOT_BEGUN: u16 = 117;
+/// There is no room for a blob: too many arrive at once, too much is there that no commit named, or a disk is full. Nothing happened.
+pub const BLOB_NO_ROOM: u16 = 118;
 /// A mistake in a module or in this system. Nothing happened; the host's log says more.
 pub const FAULT: u16 = 120;

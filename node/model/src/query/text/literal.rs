@@ -16,6 +16,9 @@ pub(super) fn word_value(word: &str) -> Result<Value, String> {
     if let Some(moment) = word.strip_prefix('@') {
         return moment.parse().map(Value::Timestamp).map_err(|_| format!("'{word}' is not @microseconds"));
     }
+    if let Ok(blob) = word.parse() {
+        return Ok(Value::Blob(Box::new(blob)));
+    }
     if word == "true" || word == "false" {
         return Ok(Value::Bool(word == "true"));
     }
@@ -86,6 +89,9 @@ const UNITS: [(&str, i64); 7] =
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::BlobId;
+
+    const BLOB: &str = "blob:abababababababababababababababababababababababababababababababab:70000";
 
     #[test]
     fn words_become_what_they_look_like() {
@@ -100,6 +106,8 @@ mod tests {
             ("1970-01-01T01:00:00+01:00", Value::Timestamp(0)),
             ("@7", Value::Timestamp(7)),
             ("true", Value::Bool(true)),
+            (BLOB, Value::Blob(Box::new(BlobId { hash: [0xab; 32], size_bytes: 70_000 }))),
+            ("blob:ab:70000", Value::text("blob:ab:70000")),
             ("5x", Value::text("5x")),
             ("d", Value::text("d")),
             ("99999999999999w", Value::text("99999999999999w")),

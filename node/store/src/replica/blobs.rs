@@ -1,0 +1,135 @@
+//! The blobs of a replica among those of the others: answers about them, fetches what is missing, and sees to it that a majority has what a
+//! commit is to name.
+//!
+//! A blob's way: upload (`Begin`, `Put` ...) → this replica's shelf → [`secure`] makes the other voters fetch it → a majority has it on disk →
+//! the commit that names it is admitted → every replica that applies it keeps the blob, and fetches it if it has not got it ([`fetch`]).
+
+mod care;
+mod fetch;
+mod secure;
+
+use std::sync::Arc;
+
+use caps_model::messages::blobs::{Answer, Question};
+use caps_model::{BlobId, Commit, codec};
+use caps_overlay::{Failure, Identity, Layer, Retry};
+use tokio::time::{Instant, timeout_at};
+
+use super::shared::{AnyCabinet, Shared};
+use crate::blobs::limits::ANSWER_WITHIN;
+use crate::blobs::{BlobError, Blobs};
+use crate::cabinet::{Proposal, Verdict};
+use crate::journal::{EntryKind, JournalReader};
+use crate::replay::ReplayError;
+use crate::service::failure;
+use crate::state::{Fate, State, StateError};
+use crate::storage::StorageError;
+
+pub(crate) use care::care;
+pub(super) use secure::{admit_blobs, within_limits};
+
+/// Answers a question about a blob.
+pub(crate) async fn answer_about_blob(
+    shared: &Arc<Shared>,
+    question: Question,
+    peer: &Identity,
+    deadline: Instant,
+) -> Result<Answer, Failure> {
+    let blobs = &shared.blobs;
+    let now = Instant::now();
+    Ok(match question {
+        Question::Begin { table } => Answer::Progress(blobs.begin(table, now).await.map_err(failed)?),
+        Question::Put { blob, index, bytes } => Answer::Progress(blobs.put(blob, index, bytes, now).await.map_err(failed)?),
+        Question::Secure { blob } => Answer::Secured(secure::secure(shared, blob, before(deadline)).await?),
+        Question::Want { blob, wait } => {
+            let from = (peer.layer() == Some(Layer::Cabinet)).then(|| peer.clone());
+            Answer::Held(want(blobs, blob, wait, from, before(deadline)).await)
+        }
+        Question::Table { blob } => Answer::Table((*blobs.table(blob, now).await.map_err(failed)?).clone()),
+        Question::Chunk { blob, index } => Answer::Chunk(blobs.chunk(blob, index, now).await.map_err(failed)?),
+    })
+}
+
+/// Takes note of the blobs of commits that were applied and not yet looked through: those since the last note of it. Reads the log at once.
+pub(super) fn look_through(blobs: &Blobs, reader: &JournalReader, cabinet: &AnyCabinet, now: Instant) -> Result<(), ReplayError> {
+    let applied = cabinet.mark().index;
+    let mut next = blobs.noted() + 1;
+    while next <= applied {
+        let entries = reader.entries(next, applied + 1, READ_BYTES)?;
+        let Some(last) = entries.last() else { break };
+        next = last.index + 1;
+        for entry in entries {
+            if entry.kind != EntryKind::Normal || entry.payload.is_empty() {
+                continue;
+            }
+            let index = entry.index;
+            let proposal: Proposal = codec::decode(&entry.payload).map_err(|error| ReplayError::Entry { index, error })?;
+            if let Proposal::Commit(commit) = proposal {
+                let named = commit.blobs();
+                if !named.is_empty() && was_accepted(cabinet, index, &commit)? {
+                    blobs.note(index, named, now);
+                }
+            }
+        }
+        blobs.note(next - 1, [], now);
+    }
+    Ok(())
+}
+
+/// Takes note of the blobs of a commit that was just applied.
+pub(super) fn note(blobs: &Blobs, index: u64, proposal: &Proposal, verdict: &Verdict) {
+    let named = match (proposal, verdict) {
+        (Proposal::Commit(commit), Verdict::Commit(caps_model::messages::cabinet::Committed::Accepted { repeated: false, .. })) => {
+            commit.blobs()
+        }
+        _ => Default::default(),
+    };
+    blobs.note(index, named, Instant::now());
+}
+
+/// Whether it was this entry that made the commit happen.
+fn was_accepted(cabinet: &AnyCabinet, index: u64, commit: &Commit) -> Result<bool, StateError> {
+    let Some(Fate::Accepted(position)) = cabinet.state().fate(commit.id)? else { return Ok(false) };
+    Ok(cabinet.state().commit_at(position)?.is_some_and(|record| record.index == index))
+}
+
+/// Whether the blob is here, or is by then.
+async fn want(blobs: &Blobs, blob: BlobId, wait: bool, from: Option<Identity>, until: Instant) -> bool {
+    loop {
+        let changed = blobs.changed();
+        if blobs.holds(blob, Instant::now()) {
+            return true;
+        }
+        blobs.want(blob, from.clone(), Instant::now());
+        if !wait || timeout_at(until, changed).await.is_err() {
+            return false;
+        }
+    }
+}
+
+/// In the words of the service.
+fn failed(error: BlobError) -> Failure {
+    let message = error.to_string();
+    match error {
+        BlobError::Absent | BlobError::Damaged => Failure::new(failure::BLOB_ABSENT, message).retry(Retry::Elsewhere),
+        BlobError::NotBegun => Failure::new(failure::BLOB_NOT_BEGUN, message),
+        BlobError::Refused(_) => Failure::new(failure::BLOB_REFUSED, message),
+        BlobError::Busy | BlobError::TooMuchUnnamed | BlobError::Storage(StorageError::Full { .. }) => {
+            Failure::new(failure::BLOB_NO_ROOM, message)
+        }
+        BlobError::Storage(_) => Failure::new(failure::BROKEN, message),
+        BlobError::WorkerGone => failure::stopped(),
+    }
+}
+
+/// A little before the asker hangs up.
+fn before(deadline: Instant) -> Instant {
+    let left = deadline.saturating_duration_since(Instant::now());
+    deadline - (left / 10).min(MARGIN).max(left.saturating_sub(ANSWER_WITHIN))
+}
+
+/// Bytes of the log read at once.
+const READ_BYTES: u64 = 4 << 20;
+
+/// Time left to an answer on its way back.
+const MARGIN: std::time::Duration = std::time::Duration::from_millis(200);
