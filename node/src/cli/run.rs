@@ -11,6 +11,9 @@ use crate::node;
 ///
 /// A node of layer 1 keeps a replica, a node of layer 2 runs the modules. It says what it serves and where once it is ready; on SIGTERM or
 /// Ctrl-C it takes no new work, finishes what it has, and ends.
+///
+/// A replica whose disk has less than 64 MiB left (`reserve_mib` under `[cabinet]`) orders no commits and lets another one lead; reads go on. One that
+/// has a lot of its journal to replay first says every two seconds how far it is.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  caps run --node store-lund\n  caps run --node host-lund --config deployment/caps.toml\n  CAPS_LOG=debug caps run --node store-lund"

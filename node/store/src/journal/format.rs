@@ -169,6 +169,15 @@ pub(super) fn later_proof_of_sync(segment: u32, bytes: &[u8], offset: usize) -> 
     })
 }
 
+/// Whether what stands at `offset` of a segment ends beyond the end of the file, given the bytes from there on. A crash does not leave that: a segment
+/// has its length, durably, before a record is written into it.
+pub(super) fn ends_beyond(segment: u32, offset: u64, rest: &[u8]) -> bool {
+    match rest.first_chunk::<RECORD_HEADER_BYTES>() {
+        None => rest.iter().any(|byte| *byte != 0),
+        Some(header) => header_is_sound(segment, offset, header) && record_bytes(payload_length(header)) > rest.len(),
+    }
+}
+
 /// The payload length that a sound record header states.
 pub(super) fn payload_length(header: &[u8; RECORD_HEADER_BYTES]) -> usize {
     u32::from_le_bytes([header[0], header[1], header[2], header[3]]) as usize

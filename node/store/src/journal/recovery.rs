@@ -134,6 +134,9 @@ impl Recovery {
         let mut tail = Tail { file, segment, offset: offset as u64, size_bytes: bytes.len() as u64 };
         match bad {
             Some(reason) if !last || format::later_proof_of_sync(segment, &bytes, offset) => Err(damaged(segment, tail.offset, reason)),
+            Some(_) if format::ends_beyond(segment, offset as u64, &bytes[offset..]) => {
+                Err(damaged(segment, tail.offset, "the file was cut off inside a record"))
+            }
             Some(_) => {
                 let lost_bytes = used_bytes(&bytes, offset);
                 self.repaired = Some(TornTail { file: format::file_name(segment), offset: tail.offset, lost_bytes });

@@ -57,12 +57,10 @@ impl Room {
         let left = judge(self.left, free, self.reserve_bytes);
         if left != self.left {
             let (free_mib, reserve_mib) = (free >> 20, self.reserve_bytes >> 20);
+            let takes_in = left < Left::Hardly;
             match left {
                 Left::Enough => tracing::info!(free_mib, "the disk has room again"),
-                Left::Little => tracing::error!(free_mib, reserve_mib, "the disk is nearly full: make room; reads go on"),
-                Left::Hardly => {
-                    tracing::error!(free_mib, reserve_mib, "the disk is nearly full: this replica takes in nothing more; reads go on")
-                }
+                _ => tracing::error!(free_mib, reserve_mib, takes_in, "the disk is nearly full: make room; reads go on"),
             }
         }
         self.left = left;
