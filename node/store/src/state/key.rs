@@ -5,7 +5,7 @@
 
 use caps_model::{CommitId, Name, ObjectId, Position};
 
-use super::index::{Index, Place};
+use super::index::Index;
 
 /// A key, taken apart.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,14 +62,27 @@ pub(super) fn fate(id: CommitId) -> Key {
     Key::new(&[b"i"], &id.0.to_be_bytes())
 }
 
-/// The key of a place in an index of an entity.
-pub(super) fn place(entity: &Name, index: &Index, place: &Place) -> Key {
-    within(entity, index, place.as_bytes())
+/// The key of a place, by its bytes, in an index of an entity.
+pub(super) fn place(entity: &Name, index: &Index, place: &[u8]) -> Key {
+    within(entity, index, place)
 }
 
 /// The beginning of an index of an entity: a space of its own.
 pub(super) fn index(entity: &Name, index: &Index) -> Key {
     within(entity, index, &[])
+}
+
+/// What a key holds, in words.
+pub(super) fn kind(key: &[u8]) -> &'static str {
+    match key.first() {
+        Some(b'o') => "versions of objects",
+        Some(b'e') => "objects of entities",
+        Some(b'v') => "values of objects",
+        Some(b'w') => "words of objects",
+        Some(b'c') => "commits",
+        Some(b'i') => "names of commits",
+        _ => "something else",
+    }
 }
 
 fn within(entity: &Name, index: &Index, rest: &[u8]) -> Key {

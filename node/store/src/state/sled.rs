@@ -38,6 +38,7 @@ mod view;
 pub(crate) mod tests;
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::ops::{Bound, ControlFlow};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -53,7 +54,7 @@ use self::keeper::Keeper;
 use self::shelf::Shelf;
 use self::table::Table;
 use self::view::{Frozen, Part, Reader};
-use super::index::{Index, Place, Span, places};
+use super::index::{Index, Place, Span, differences};
 use super::key::{self, Key};
 use super::{Changed, CommitRecord, Counts, Fate, Mark, State, StateError, Step, Transaction};
 
@@ -125,6 +126,16 @@ impl SledState {
         Ok((state, opened))
     }
 
+    /// Packed bytes of everything in the database, by what they hold; a block counts as what its first key is. What is still in memory does not
+    /// count, nor what the database itself adds.
+    pub fn kept_bytes(&self) -> BTreeMap<&'static str, u64> {
+        let mut kept = BTreeMap::new();
+        for block in self.keeper.view().runs.iter().flat_map(|run| &run.blocks) {
+            *kept.entry(key::kind(&block.first)).or_default() += u64::from(block.size_bytes);
+        }
+        kept
+    }
+
     fn open_or_set_aside(path: &Path, journal_last_index: u64, limits: Limits) -> Result<(Self, StateOpened), StateError> {
         let existed = path.exists();
         let reason = match Self::open_existing(path, limits) {
@@ -161,7 +172,7 @@ impl SledState {
     fn versions_within(&self, from: &Key, to: Bound<&[u8]>, limit: usize) -> Result<Vec<Object>, StateError> {
         let bounds = (Bound::Included(from.rest()), to);
         let part = Part { space: from.space(), bounds, probe: Probe::of(from.as_bytes()) };
-        self.collect(part, true, limit, |_, bytes| decode::<Version<'_>>(bytes, "object").map(|version| version.0.into_owned()))
+        self.collect(part, true, limit, |_, bytes| object(bytes))
     }
 
     /// What `read` makes of the first entries in a part of a space, in order or backwards.
@@ -206,7 +217,7 @@ impl State for SledState {
 
     fn object_at(&self, id: ObjectId, position: Position) -> Result<Option<Object>, StateError> {
         let (first, last) = (key::version(id, Position::ZERO), key::version(id, position));
-        self.versions_within(&first, Bound::Included(last.rest()), 1).map(|mut versions| versions.pop())
+        self.reading(|reader| reader.last(&first, &last, object))
     }
 
     fn versions(&self, id: ObjectId, before: Option<Position>, limit: usize) -> Result<Vec<Object>, StateError> {
@@ -253,13 +264,13 @@ impl State for SledState {
                 let record_bytes = encode(record)?;
                 let fate = encode(&Fate::Accepted(transaction.mark.position))?;
                 for (change, version) in changes.iter().zip(versions) {
-                    put_change(&mut self.table, change, version);
+                    put_change(&mut self.table, change, &version);
                 }
                 header.counts = header.counts.after(changes);
-                self.table.put(&key::commit(transaction.mark.position), Some(record_bytes.into()));
-                self.table.put(&key::fate(record.id), Some(fate.into()));
+                self.table.put(&key::commit(transaction.mark.position), Some(&record_bytes));
+                self.table.put(&key::fate(record.id), Some(&fate));
             }
-            Step::Seal(id) => self.table.put(&key::fate(id), Some(encode(&Fate::Sealed)?.into())),
+            Step::Seal(id) => self.table.put(&key::fate(id), Some(&encode(&Fate::Sealed)?)),
         }
         self.header = header;
         if self.table.size_bytes() >= self.limits.table_bytes
@@ -297,25 +308,24 @@ impl Default for Limits {
     }
 }
 
+fn object(bytes: &[u8]) -> Result<Object, StateError> {
+    decode::<Version<'_>>(bytes, "object").map(|version| version.0.into_owned())
+}
+
 fn encode_version(change: &Changed) -> Result<Vec<u8>, StateError> {
     encode(&Version(Cow::Borrowed(&change.after)))
 }
 
-fn put_change(table: &mut Table, change: &Changed, version: Vec<u8>) {
-    let before = change.live_before().map(places).unwrap_or_default();
-    let after = change.live_after().map(places).unwrap_or_default();
+fn put_change(table: &mut Table, change: &Changed, version: &[u8]) {
     for entity in change.after.entities() {
-        for (index, place) in before.difference(&after) {
-            table.put(&key::place(entity, index, place), None);
-        }
-        for (index, place) in after.difference(&before) {
-            table.put(&key::place(entity, index, place), Some(Box::default()));
-        }
+        differences(change.live_before(), change.live_after(), |index, place, stands| {
+            table.put(&key::place(entity, index, place), stands.then_some(&[]));
+        });
         if change.before.is_none() {
-            table.put(&key::member(entity, change.after.id), Some(Box::default()));
+            table.put(&key::member(entity, change.after.id), Some(&[]));
         }
     }
-    table.put(&key::version(change.after.id, change.after.version), Some(version.into()));
+    table.put(&key::version(change.after.id, change.after.version), Some(version));
 }
 
 fn encode<T: Wire>(value: &T) -> Result<Vec<u8>, StateError> {

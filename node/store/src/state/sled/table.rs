@@ -10,15 +10,24 @@ use crate::state::key::Key;
 #[derive(Debug, Default)]
 pub(super) struct Table {
     /// By the spaces of keys: short keys in small maps are quicker than long keys in one.
-    spaces: BTreeMap<Box<[u8]>, BTreeMap<Rest, Entry>>,
-    size_bytes: usize,
+    spaces: BTreeMap<Box<[u8]>, BTreeMap<Rest, Slot>>,
+    /// All values, one after the other: one piece of memory is let go more quickly than many.
+    values: Vec<u8>,
+    entries: usize,
 }
 
-/// A value; `None`: the key is gone, whatever older runs say.
-pub(super) type Entry = Option<Box<[u8]>>;
+/// A value, or that its key is gone, whatever older runs say.
+pub(super) type Entry<'a> = Option<&'a [u8]>;
 
-/// Entries of one space, from both ends.
-pub(super) type Entries<'a> = btree_map::Range<'a, Rest, Entry>;
+/// Where a value is among the values; `None`: its key is gone.
+type Slot = Option<(u32, u32)>;
+
+/// Entries of a part of a space, from both ends.
+#[derive(Debug)]
+pub(super) struct Entries<'a> {
+    slots: btree_map::Range<'a, Rest, Slot>,
+    values: &'a [u8],
+}
 
 /// The rest of a key, mostly kept in place: following a pointer at every comparison is most of the cost of a large map.
 #[derive(Debug)]
@@ -29,28 +38,38 @@ pub(super) enum Rest {
 
 impl Table {
     /// Writes a value, or that the key is gone.
-    pub(super) fn put(&mut self, key: &Key, value: Entry) {
-        self.size_bytes += key.rest().len() + value.as_ref().map_or(0, |value| value.len()) + ENTRY_BYTES;
+    ///
+    /// # Panics
+    /// When the table holds four gigabytes: it is handed over long before.
+    pub(super) fn put(&mut self, key: &Key, value: Entry<'_>) {
+        let offset = |bytes: usize| u32::try_from(bytes).expect("a table is bounded");
+        let slot = value.map(|value| {
+            let begin = self.values.len();
+            self.values.extend_from_slice(value);
+            (offset(begin), offset(self.values.len()))
+        });
+        self.entries += 1;
         let rest = Rest::new(key.rest());
         match self.spaces.get_mut(key.space()) {
-            Some(space) => space.insert(rest, value),
-            None => self.spaces.entry(key.space().into()).or_default().insert(rest, value),
+            Some(space) => space.insert(rest, slot),
+            None => self.spaces.entry(key.space().into()).or_default().insert(rest, slot),
         };
     }
 
     /// What it says of a key; `None`: nothing.
-    pub(super) fn get(&self, key: &Key) -> Option<&Entry> {
-        self.spaces.get(key.space())?.get(key.rest())
+    pub(super) fn get(&self, key: &Key) -> Option<Entry<'_>> {
+        self.spaces.get(key.space())?.get(key.rest()).map(|slot| value_in(&self.values, *slot))
     }
 
     /// Its entries in a part of a space, which must not be empty by its bounds.
     pub(super) fn range(&self, space: &[u8], bounds: (Bound<&[u8]>, Bound<&[u8]>)) -> Option<Entries<'_>> {
-        self.spaces.get(space).map(|space| space.range::<[u8], _>(bounds))
+        self.spaces.get(space).map(|space| Entries { slots: space.range::<[u8], _>(bounds), values: &self.values })
     }
 
-    /// All of it, in the order of keys.
-    pub(super) fn entries(&self) -> impl Iterator<Item = (&[u8], &[u8], Option<&[u8]>)> {
-        self.spaces.iter().flat_map(|(space, entries)| entries.iter().map(|(rest, entry)| (&**space, rest.as_bytes(), entry.as_deref())))
+    /// All of it, in the order of keys: their space, the rest, the value.
+    pub(super) fn entries(&self) -> impl Iterator<Item = (&[u8], &[u8], Entry<'_>)> {
+        let slots = self.spaces.iter().flat_map(|(space, slots)| slots.iter().map(|(rest, slot)| (&**space, rest.as_bytes(), *slot)));
+        slots.map(|(space, rest, slot)| (space, rest, value_in(&self.values, slot)))
     }
 
     /// Whether nothing was written.
@@ -60,8 +79,26 @@ impl Table {
 
     /// The memory that it takes, about; overwriting counts again.
     pub(super) fn size_bytes(&self) -> usize {
-        self.size_bytes
+        self.values.len() + self.entries * ENTRY_BYTES
     }
+}
+
+impl<'a> Iterator for Entries<'a> {
+    type Item = (&'a [u8], Entry<'a>);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.slots.next().map(|(rest, slot)| (rest.as_bytes(), value_in(self.values, *slot)))
+    }
+}
+
+impl DoubleEndedIterator for Entries<'_> {
+    fn next_back(&mut self) -> Option<Self::Item> {
+        self.slots.next_back().map(|(rest, slot)| (rest.as_bytes(), value_in(self.values, *slot)))
+    }
+}
+
+fn value_in(values: &[u8], slot: Slot) -> Entry<'_> {
+    slot.map(|(begin, end)| &values[begin as usize..end as usize])
 }
 
 impl Rest {
@@ -113,7 +150,7 @@ impl Ord for Rest {
 /// Ids, positions, numbers and short words are not longer, with the id that follows them.
 const SHORT_BYTES_MAX: usize = 38;
 
-/// What an entry takes beside its bytes: its place in a map that is two thirds full.
+/// What an entry takes beside its value: its place in a map that is two thirds full.
 const ENTRY_BYTES: usize = 84;
 
 #[cfg(test)]

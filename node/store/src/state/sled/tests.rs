@@ -259,7 +259,7 @@ fn overwrite(state: &mut SledState, version: &Object) {
     let mut version = version.clone();
     version.attributes.insert(Name::fixed("subject"), vec![Value::text("gone")]);
     let bytes = encode(&Version(Cow::Borrowed(&version))).unwrap();
-    state.table.put(&key::version(version.id, version.version), Some(bytes.into()));
+    state.table.put(&key::version(version.id, version.version), Some(&bytes));
 }
 
 fn holds(directory: &Path, needle: &[u8]) -> bool {
@@ -282,9 +282,7 @@ fn with_a_secret() -> (TempDir, SledState) {
     copy(&directory.path().join("state"), &directory.path().join("state.quarantine-1"));
     let mut state = open(&directory, 100).0.into_state();
     let object = state.object(ObjectId(99)).unwrap().unwrap();
-    for (index, place) in places(&object).into_iter().filter(|(index, _)| *index != Index::Attribute(Name::fixed("number"))) {
-        state.table.put(&key::place(&Name::fixed("case"), &index, &place), None);
-    }
+    differences(Some(&object), None, |index, place, _| state.table.put(&key::place(&Name::fixed("case"), index, place), None));
     overwrite(&mut state, &object);
     (directory, state)
 }

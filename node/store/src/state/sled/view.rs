@@ -7,7 +7,7 @@ use super::block::Block;
 use super::filter::Probe;
 use super::run::Run;
 use super::shelf::Shelf;
-use super::table::{Entries, Table};
+use super::table::{Entries, Entry, Table};
 use super::{Header, StateError};
 use crate::state::key::Key;
 
@@ -49,7 +49,7 @@ impl<'a> Reader<'a> {
     /// What `read` makes of the value under a key.
     pub(super) fn get<T>(self, key: &Key, read: impl FnOnce(&[u8]) -> Result<T, StateError>) -> Result<Option<T>, StateError> {
         if let Some(entry) = self.tables().find_map(|table| table.get(key)) {
-            return entry.as_deref().map(read).transpose();
+            return entry.map(read).transpose();
         }
         let probe = Probe::of(key.as_bytes());
         for run in &self.view.runs {
@@ -64,6 +64,35 @@ impl<'a> Reader<'a> {
             }
         }
         Ok(None)
+    }
+
+    /// What `read` makes of the value under the last key from `first` to `last`, in their space, where all keys have one probe and none is
+    /// ever gone. It is what a query does most, so it takes the short way.
+    pub(super) fn last<T>(
+        self,
+        first: &Key,
+        last: &Key,
+        read: impl FnOnce(&[u8]) -> Result<T, StateError>,
+    ) -> Result<Option<T>, StateError> {
+        let bounds = (Bound::Included(first.rest()), Bound::Included(last.rest()));
+        let mut best: Option<Found<'_>> = None;
+        for mut entries in self.tables().filter_map(|table| table.range(first.space(), bounds)) {
+            if let Some((rest, value)) = entries.next_back()
+                && best.as_ref().is_none_or(|best| best.rest() < rest)
+            {
+                best = Some(Found::InTable(rest, value));
+            }
+        }
+        let probe = Probe::of(first.as_bytes());
+        for run in &self.view.runs {
+            let found = run.last_within(self.shelf, first.as_bytes(), last.as_bytes(), probe)?;
+            if let Some((block, entry)) = found
+                && best.as_ref().is_none_or(|best| best.rest() < &block.key(entry)[first.space().len()..])
+            {
+                best = Some(Found::InBlock(block, entry, first.space().len()));
+            }
+        }
+        best.as_ref().and_then(Found::value).map(read).transpose()
     }
 
     /// Visits what is in a part of a space, in order or backwards, by the rests of keys and values, until the visitor has enough.
@@ -129,6 +158,29 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// An entry that was found.
+enum Found<'a> {
+    InTable(&'a [u8], Entry<'a>),
+    /// The block, the entry's number, and how much of its key is the space.
+    InBlock(Arc<Block>, usize, usize),
+}
+
+impl Found<'_> {
+    fn rest(&self) -> &[u8] {
+        match self {
+            Self::InTable(rest, _) => rest,
+            Self::InBlock(block, entry, space_bytes) => &block.key(*entry)[*space_bytes..],
+        }
+    }
+
+    fn value(&self) -> Entry<'_> {
+        match self {
+            Self::InTable(_, value) => *value,
+            Self::InBlock(block, entry, _) => block.value(*entry),
+        }
+    }
+}
+
 impl Part<'_> {
     /// Its bounds as whole keys.
     fn whole_keys(&self) -> (Bound<Vec<u8>>, Bound<Vec<u8>>) {
@@ -151,6 +203,32 @@ impl Run {
         let begin = self.blocks.partition_point(|block| is_below(&block.last, low));
         let length = self.blocks[begin..].partition_point(|block| !is_above(&block.first, high));
         begin..begin + length
+    }
+}
+
+impl Run {
+    /// The last entry from one key to another.
+    fn last_within(
+        &self,
+        shelf: &Shelf,
+        first: &[u8],
+        last: &[u8],
+        probe: Option<Probe>,
+    ) -> Result<Option<(Arc<Block>, usize)>, StateError> {
+        let end = self.blocks.partition_point(|block| block.first.as_slice() <= last);
+        for info in self.blocks[..end].iter().rev().take_while(|block| block.last.as_slice() >= first) {
+            if probe.is_some_and(|probe| !info.filter.may_hold(probe)) {
+                continue;
+            }
+            let block = shelf.block(info.id)?;
+            let after = block.count_before(|key| key <= last);
+            if let Some(entry) = after.checked_sub(1)
+                && block.key(entry) >= first
+            {
+                return Ok(Some((block, entry)));
+            }
+        }
+        Ok(None)
     }
 }
 
@@ -190,7 +268,7 @@ enum Cursor<'a> {
 }
 
 /// The rest of a key, and its value unless it is gone.
-type Head<'a> = (&'a [u8], Option<&'a [u8]>);
+type Head<'a> = (&'a [u8], Entry<'a>);
 
 struct TableCursor<'a> {
     entries: Entries<'a>,
@@ -240,8 +318,7 @@ impl<'a> TableCursor<'a> {
     }
 
     fn step(&mut self) {
-        let next = if self.backwards { self.entries.next_back() } else { self.entries.next() };
-        self.head = next.map(|(rest, entry)| (rest.as_bytes(), entry.as_deref()));
+        self.head = if self.backwards { self.entries.next_back() } else { self.entries.next() };
     }
 }
 
