@@ -136,6 +136,15 @@ impl SledState {
         kept
     }
 
+    /// Reads everything in the database and sees whether it is as it was written. Gives how many blocks there are. It reads past the cache, and
+    /// takes as long as the disk does; what is still in memory needs no look.
+    pub fn check(&self) -> Result<u64, StateError> {
+        self.reading(|reader| {
+            let blocks = || reader.view.runs.iter().flat_map(|run| &run.blocks);
+            blocks().try_for_each(|info| reader.shelf.check_block(info)).map(|()| blocks().count() as u64)
+        })
+    }
+
     fn open_or_set_aside(path: &Path, journal_last_index: u64, limits: Limits) -> Result<(Self, StateOpened), StateError> {
         let existed = path.exists();
         let reason = match Self::open_existing(path, limits) {

@@ -175,11 +175,12 @@ fn checksum(id: BlockId, packed: &[u8]) -> u32 {
 }
 
 fn put_number(bytes: &mut Vec<u8>, mut number: usize) {
+    let low = |number: usize| number.to_le_bytes()[0];
     while number >= 0x80 {
-        bytes.push((number & 0x7f) as u8 | 0x80);
+        bytes.push(low(number) | 0x80);
         number >>= 7;
     }
-    bytes.push(number as u8);
+    bytes.push(low(number));
 }
 
 fn take_number(bytes: &mut &[u8]) -> Option<usize> {

@@ -19,7 +19,7 @@ use bincode::{Decode, Encode};
 use caps_model::{Wire, codec};
 use sled::{Db, IVec};
 
-use super::block::{Block, BlockId};
+use super::block::{Block, BlockId, BlockInfo};
 use super::cache::Cache;
 use super::place;
 use super::run::{CHUNK_BLOCKS, Chunk, Run, RunName};
@@ -84,6 +84,17 @@ impl Shelf {
         let bytes = self.get(&block_key(id)).map_err(|error| self.damaged(error))?;
         let bytes = bytes.ok_or_else(|| self.damaged(StateError::Lacks { what: id.to_string() }))?;
         Block::unpack(id, &bytes).ok_or_else(|| self.damaged(StateError::Damaged { what: id.to_string() }))
+    }
+
+    /// Reads a block and compares it with what its run knows of it.
+    pub(super) fn check_block(&self, info: &BlockInfo) -> Result<(), StateError> {
+        let block = self.read_block(info.id)?;
+        let ends = block.len().checked_sub(1).map(|last| (block.key(0), block.key(last)));
+        let is_sorted = (1..block.len()).all(|entry| block.key(entry - 1) < block.key(entry));
+        match is_sorted && ends == Some((&info.first, &info.last)) {
+            true => Ok(()),
+            false => Err(self.damaged(StateError::Damaged { what: info.id.to_string() })),
+        }
     }
 
     pub(super) fn put_block(&self, id: BlockId, packed: Vec<u8>) -> Result<(), StateError> {

@@ -95,6 +95,10 @@ fn flushes_and_merges_change_no_answer() {
     assert!(most >= 2 && most <= TINY.runs_max, "{most} runs");
     assert!(view.runs.iter().any(|run| run.blocks.iter().any(|block| block.id.lot != run.lot)), "blocks are taken over");
     assert!(answers(&cabinet, 600).unwrap() == expected(600));
+    let blocks = view.runs.iter().map(|run| run.blocks.len() as u64).sum::<u64>();
+    assert!(blocks > 20 && cabinet.state().check().unwrap() == blocks);
+    let packed: u64 = view.runs.iter().map(|run| run.size_bytes).sum();
+    assert_eq!(cabinet.state().kept_bytes().values().sum::<u64>(), packed);
 }
 
 #[test]
@@ -192,6 +196,7 @@ fn every_broken_block_is_found(break_it: impl Fn(&::sled::Db, &[u8])) {
         drop(broken);
         let (cabinet, opened) = open(&directory, 120);
         assert!(matches!(opened, StateOpened::Kept), "{opened:?}");
+        assert!(cabinet.state().check().is_err());
         let error = answers(&cabinet, 120).unwrap_err();
         assert!(matches!(error, StateError::Damaged { .. } | StateError::Lacks { .. } | StateError::Engine(_)), "{error:?}");
         drop(cabinet);

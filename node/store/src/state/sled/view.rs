@@ -53,8 +53,8 @@ impl<'a> Reader<'a> {
         }
         let probe = Probe::of(key.as_bytes());
         for run in &self.view.runs {
-            let Some(info) = run.blocks.get(run.block_reaching(key.as_bytes())) else { continue };
-            if key.as_bytes() < info.first.as_slice() || probe.is_some_and(|probe| !info.filter.may_hold(probe)) {
+            let Some(info) = run.blocks[..run.blocks_begun(key.as_bytes())].last() else { continue };
+            if info.last.as_slice() < key.as_bytes() || probe.is_some_and(|probe| !info.filter.may_hold(probe)) {
                 continue;
             }
             let block = self.shelf.block(info.id)?;
@@ -189,7 +189,9 @@ impl Part<'_> {
         let after_space = || {
             let mut end = self.space.to_vec();
             // No space ends with the largest byte: it is a letter, or ends a name.
-            end.last_mut().map(|byte| *byte = byte.saturating_add(1));
+            if let Some(byte) = end.last_mut() {
+                *byte = byte.saturating_add(1);
+            }
             Bound::Excluded(end)
         };
         let low = if low == Bound::Unbounded { Bound::Included(self.space.to_vec()) } else { low };
@@ -215,7 +217,7 @@ impl Run {
         last: &[u8],
         probe: Option<Probe>,
     ) -> Result<Option<(Arc<Block>, usize)>, StateError> {
-        let end = self.blocks.partition_point(|block| block.first.as_slice() <= last);
+        let end = self.blocks_begun(last);
         for info in self.blocks[..end].iter().rev().take_while(|block| block.last.as_slice() >= first) {
             if probe.is_some_and(|probe| !info.filter.may_hold(probe)) {
                 continue;
