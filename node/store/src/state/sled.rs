@@ -141,7 +141,7 @@ impl SledState {
     pub fn check(&self) -> Result<u64, StateError> {
         self.reading(|reader| {
             let blocks = || reader.view.runs.iter().flat_map(|run| &run.blocks);
-            blocks().try_for_each(|info| reader.shelf.check_block(info)).map(|()| blocks().count() as u64)
+            blocks().try_for_each(|info| reader.shelf.read_block(info).map(drop)).map(|()| blocks().count() as u64)
         })
     }
 
@@ -164,9 +164,11 @@ impl SledState {
             return Err(StateError::Damaged { what: format!("files, as was found before: {what}") });
         }
         let shelf = Arc::new(Shelf::open(path, limits.cache_bytes)?);
-        let manifest = shelf.manifest()?;
+        let mut manifest = shelf.manifest()?;
+        let next_lot = shelf.first_free_lot(&manifest)?;
         let runs = manifest.runs.iter().map(|name| shelf.run(*name).map(Arc::new)).collect::<Result<Vec<_>, _>>()?;
         shelf.tidy(&manifest, &runs)?;
+        manifest.next_lot = next_lot;
         let keeper = Keeper::start(shelf.clone(), &manifest, runs, limits)?;
         Ok(Self { limits, header: manifest.header, table: Table::default(), shelf, keeper })
     }

@@ -131,6 +131,11 @@ impl Block {
         self.entries.len()
     }
 
+    /// Its first and its last key.
+    pub(super) fn ends(&self) -> Option<(&[u8], &[u8])> {
+        self.len().checked_sub(1).map(|last| (self.key(0), self.key(last)))
+    }
+
     /// The key of an entry.
     ///
     /// # Panics

@@ -1,4 +1,6 @@
 //! The keeper: a thread that turns full tables into runs and merges runs, so that there are few.
+//!
+//! It is a thread of its own, not one of the environment's workers: simulations keep their state in memory, and a merge may take minutes.
 
 use std::any::Any;
 use std::collections::BTreeSet;
@@ -74,6 +76,9 @@ impl Keeper {
 
     /// Hands over a full table; waits while too many of them wait already.
     pub(super) fn take(&self, frozen: Frozen) -> Result<(), StateError> {
+        if self.thread.is_none() {
+            return Err(StateError::Lacks { what: "its keeper, since a purge failed: it must be opened again".to_owned() });
+        }
         let waits = |papers: &mut Papers| papers.failure.is_none() && papers.view.frozen.len() >= self.limits.tables_waiting_max;
         let papers = self.desk.changed.wait_while(self.desk.papers(), waits).unwrap_or_else(PoisonError::into_inner);
         if let Some(failure) = &papers.failure {

@@ -70,31 +70,21 @@ impl Shelf {
     }
 
     /// A block, from memory if it was read lately.
-    pub(super) fn block(&self, id: BlockId) -> Result<Arc<Block>, StateError> {
-        if let Some(block) = self.cache().get(id) {
+    pub(super) fn block(&self, info: &BlockInfo) -> Result<Arc<Block>, StateError> {
+        if let Some(block) = self.cache().get(info.id) {
             return Ok(block);
         }
-        let block = Arc::new(self.read_block(id)?);
-        self.cache().put(id, block.clone());
+        let block = Arc::new(self.read_block(info)?);
+        self.cache().put(info.id, block.clone());
         Ok(block)
     }
 
     /// A block that is read once, past the memory of those read lately.
-    pub(super) fn read_block(&self, id: BlockId) -> Result<Block, StateError> {
-        let bytes = self.get(&block_key(id)).map_err(|error| self.damaged(error))?;
-        let bytes = bytes.ok_or_else(|| self.damaged(StateError::Lacks { what: id.to_string() }))?;
-        Block::unpack(id, &bytes).ok_or_else(|| self.damaged(StateError::Damaged { what: id.to_string() }))
-    }
-
-    /// Reads a block and compares it with what its run knows of it.
-    pub(super) fn check_block(&self, info: &BlockInfo) -> Result<(), StateError> {
-        let block = self.read_block(info.id)?;
-        let ends = block.len().checked_sub(1).map(|last| (block.key(0), block.key(last)));
-        let is_sorted = (1..block.len()).all(|entry| block.key(entry - 1) < block.key(entry));
-        match is_sorted && ends == Some((&info.first, &info.last)) {
-            true => Ok(()),
-            false => Err(self.damaged(StateError::Damaged { what: info.id.to_string() })),
-        }
+    pub(super) fn read_block(&self, info: &BlockInfo) -> Result<Block, StateError> {
+        let bytes = self.get(&block_key(info.id)).map_err(|error| self.damaged(error))?;
+        let bytes = bytes.ok_or_else(|| self.damaged(StateError::Lacks { what: info.id.to_string() }))?;
+        let block = Block::unpack(info.id, &bytes).filter(|block| block.ends() == Some((&info.first, &info.last)));
+        block.ok_or_else(|| self.damaged(StateError::Damaged { what: info.id.to_string() }))
     }
 
     pub(super) fn put_block(&self, id: BlockId, packed: Vec<u8>) -> Result<(), StateError> {
@@ -132,6 +122,17 @@ impl Shelf {
     /// Removes what is known of a run's blocks.
     pub(super) fn remove_run(&self, name: RunName) -> Result<(), StateError> {
         (0..name.chunks()).try_for_each(|number| self.database.remove(run_key(name.lot, number)).map(drop).map_err(engine))
+    }
+
+    /// The first lot of which there is nothing at all: what was left over of a lot that came to nothing is not to be taken for a later one's.
+    pub(super) fn first_free_lot(&self, manifest: &Manifest) -> Result<u64, StateError> {
+        let mut free = manifest.next_lot;
+        for kind in [b'b', b'r'] {
+            let last = self.database.range(lot_keys(kind, manifest.next_lot)..vec![kind + 1]).keys().next_back();
+            let lot = last.transpose().map_err(engine)?.and_then(|key| key.get(1..9)?.try_into().ok().map(u64::from_be_bytes));
+            free = free.max(lot.map_or(0, |lot| lot.saturating_add(1)));
+        }
+        Ok(free)
     }
 
     /// Removes what was left over when the last process ended: blocks of lots that never became runs, and of runs that were merged.

@@ -57,7 +57,7 @@ impl<'a> Reader<'a> {
             if info.last.as_slice() < key.as_bytes() || probe.is_some_and(|probe| !info.filter.may_hold(probe)) {
                 continue;
             }
-            let block = self.shelf.block(info.id)?;
+            let block = self.shelf.block(info)?;
             let entry = block.count_before(|before| before < key.as_bytes());
             if entry < block.len() && block.key(entry) == key.as_bytes() {
                 return block.value(entry).map(read).transpose();
@@ -222,7 +222,7 @@ impl Run {
             if probe.is_some_and(|probe| !info.filter.may_hold(probe)) {
                 continue;
             }
-            let block = shelf.block(info.id)?;
+            let block = shelf.block(info)?;
             let after = block.count_before(|key| key <= last);
             if let Some(entry) = after.checked_sub(1)
                 && block.key(entry) >= first
@@ -352,7 +352,7 @@ impl RunCursor<'_> {
             if self.probe.is_some_and(|probe| !info.filter.may_hold(probe)) {
                 continue;
             }
-            let block = self.shelf.block(info.id)?;
+            let block = self.shelf.block(info)?;
             self.entries = block.count_before(|key| is_below(key, &self.low))..block.count_before(|key| !is_above(key, &self.high));
             self.block = Some(block);
         }
