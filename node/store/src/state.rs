@@ -63,6 +63,12 @@ pub trait State: Send + Debug {
 
     /// Takes one step, all of it or nothing.
     fn write(&mut self, transaction: &Transaction<'_>) -> Result<(), StateError>;
+
+    /// Rewrites what the state is kept in, so that values that were replaced since it was kept there can not be recovered from it. It takes as
+    /// long as copying everything; a state that is opened after a crash meanwhile finishes it.
+    fn purge(&mut self) -> Result<(), StateError> {
+        Ok(())
+    }
 }
 
 /// How far a state has come.
@@ -170,6 +176,12 @@ pub enum StateError {
         #[source]
         source: DecodeError,
     },
+    /// What was read back is not what was written.
+    #[error("the state's {what} is damaged")]
+    Damaged {
+        /// What was being read.
+        what: String,
+    },
     /// Something that must be there is not.
     #[error("the state lacks {what}")]
     Lacks {
@@ -217,6 +229,10 @@ impl<S: State + ?Sized> State for Box<S> {
 
     fn write(&mut self, transaction: &Transaction<'_>) -> Result<(), StateError> {
         (**self).write(transaction)
+    }
+
+    fn purge(&mut self) -> Result<(), StateError> {
+        (**self).purge()
     }
 }
 

@@ -10,22 +10,30 @@ use caps_model::{BlobId, Choice, CommitId, Condition, Entry, Filter, Name, Objec
 use proptest::prelude::*;
 use tempfile::TempDir;
 
+use super::sled::Limits;
+use super::sled::tests::TINY;
 use super::{Index, MemoryState, SledState, Span, State, StateOpened};
 use crate::cabinet::Cabinet;
 use crate::cabinet::workload::{Plan, commit, create, delete, expected, plan, query, seeded, update};
 
 /// A sled state in a directory that lives as long.
 pub(crate) fn sled_state() -> (TempDir, SledState) {
+    sled_state_with(Limits::default())
+}
+
+fn sled_state_with(limits: Limits) -> (TempDir, SledState) {
     let directory = tempfile::tempdir().unwrap();
-    let (state, _) = SledState::open(&directory.path().join("state"), 0).unwrap();
+    let (state, _) = SledState::open_with(&directory.path().join("state"), 0, limits).unwrap();
     (directory, state)
 }
 
 /// Runs a part of the suite over every state.
 fn over_every_state(mut check: impl FnMut(Cabinet<Box<dyn State>>)) {
     check(Cabinet::new(Box::new(MemoryState::new())));
-    let (_directory, sled) = sled_state();
-    check(Cabinet::new(Box::new(sled)));
+    for limits in [Limits::default(), TINY] {
+        let (_directory, sled) = sled_state_with(limits);
+        check(Cabinet::new(Box::new(sled)));
+    }
 }
 
 fn int(number: i64) -> Vec<Value> {
@@ -293,26 +301,34 @@ proptest! {
     #![proptest_config(seeded(64))]
 
     #[test]
-    fn all_states_answer_equally(plans in prop::collection::vec(plan(), 1..40), queries in prop::collection::vec(query(), 12)) {
+    fn all_states_answer_equally(plans in prop::collection::vec(plan(), 1..60), queries in prop::collection::vec(query(), 12)) {
         let mut memory = Cabinet::new(MemoryState::new());
-        let (directory, state) = sled_state();
+        // Its tables are full after a few commits, so that all of this goes through flushes and merges.
+        let (directory, state) = sled_state_with(TINY);
         let mut sled = Cabinet::new(state);
-        for plan in &plans {
+        let reopened = |sled: Cabinet<SledState>, last: u64| {
+            drop(sled);
+            let (state, opened) = SledState::open_with(&directory.path().join("state"), last, TINY).unwrap();
+            prop_assert!(matches!(opened, StateOpened::Kept), "{:?}", opened);
+            let mut sled = Cabinet::new(state);
+            // What changed nothing was not written.
+            if sled.mark().index < last {
+                sled.skip(last);
+            }
+            Ok(sled)
+        };
+        for (place, plan) in plans.iter().enumerate() {
             let proposal = plan.proposal(&memory);
             prop_assert_eq!(memory.next(&proposal), sled.next(&proposal));
+            if place == plans.len() / 2 {
+                sled = reopened(sled, memory.mark().index)?;
+            }
         }
         check_against_evaluator(&memory, &queries)?;
         let expected = answers(&memory, &queries);
         prop_assert_eq!(&expected, &answers(&sled, &queries));
-        // And after it was closed and opened again, replaying what changed nothing and so was not written.
-        let last = memory.mark().index;
-        drop(sled);
-        let (state, opened) = SledState::open(&directory.path().join("state"), last).unwrap();
-        prop_assert!(matches!(opened, StateOpened::Kept), "{:?}", opened);
-        let mut sled = Cabinet::new(state);
-        if sled.mark().index < last {
-            sled.skip(last);
-        }
+        // And after it was closed and opened again.
+        let sled = reopened(sled, memory.mark().index)?;
         prop_assert_eq!(&expected, &answers(&sled, &queries));
     }
 

@@ -137,36 +137,106 @@ impl Span {
     }
 }
 
-/// Every place of an object, with the index that it is in; the same for each entity that the object is of.
-pub(super) fn places(object: &Object) -> BTreeSet<(Index, Place)> {
-    let mut places = BTreeSet::new();
-    for (attribute, values) in &object.attributes {
-        for value in values {
-            places.insert((Index::Attribute(attribute.clone()), Place::of(&ordered(value), object.id)));
-            for word in value.text_within().into_iter().flat_map(words_of) {
-                places.insert((Index::Words, Place::of(&terminated(word.as_bytes()), object.id)));
-            }
+/// Where an object stands and did not before, and where it stood and does no more, the same for each entity that it is of: `put` is given the
+/// index, the bytes of the place, and whether the object stands there now. A place may be given twice, but not once as each.
+///
+/// What did not change is not looked at: a commit that changes one attribute of a large object pays for that one, and for the words of its
+/// texts only when a text changed.
+pub(super) fn differences(before: Option<&Object>, after: Option<&Object>, mut put: impl FnMut(&Index, &[u8], bool)) {
+    let Some(id) = after.or(before).map(|object| object.id) else { return };
+    let mut bytes = Vec::new();
+    let mut texts_changed = false;
+    for attribute in attributes_of(before, after) {
+        let (old, new) = (values_of(before, attribute), values_of(after, attribute));
+        if old == new {
+            continue;
         }
+        texts_changed |= old.iter().chain(new).any(|value| value.text_within().is_some());
+        let index = Index::Attribute(attribute.clone());
+        if old.is_empty() {
+            for value in new {
+                bytes.clear();
+                put_place(&mut bytes, |bytes| put_ordered(bytes, value), id);
+                put(&index, &bytes, true);
+            }
+            continue;
+        }
+        let placed = |values: &[Value]| values.iter().map(|value| Place::of(&ordered(value), id)).collect::<BTreeSet<_>>();
+        tell(&placed(old), &placed(new), |place, stands| put(&index, place.as_bytes(), stands));
     }
-    places
+    if !texts_changed {
+        return;
+    }
+    let (old, new) = (words_in(before), words_in(after));
+    tell(&old, &new, |word, stands| {
+        bytes.clear();
+        put_place(&mut bytes, |bytes| put_terminated(bytes, word.as_bytes()), id);
+        put(&Index::Words, &bytes, stands);
+    });
+}
+
+fn attributes_of<'a>(before: Option<&'a Object>, after: Option<&'a Object>) -> impl Iterator<Item = &'a Name> {
+    let only_before = before.into_iter().flat_map(|object| object.attributes.keys());
+    let only_before = only_before.filter(move |name| after.is_none_or(|object| !object.attributes.contains_key(*name)));
+    after.into_iter().flat_map(|object| object.attributes.keys()).chain(only_before)
+}
+
+fn values_of<'a>(object: Option<&'a Object>, attribute: &Name) -> &'a [Value] {
+    object.map_or(&[], |object| object.values(attribute.as_str()))
+}
+
+fn words_in(object: Option<&Object>) -> BTreeSet<String> {
+    let values = object.into_iter().flat_map(|object| object.attributes.values().flatten());
+    values.filter_map(Value::text_within).flat_map(words_of).collect()
+}
+
+fn tell<T: Ord>(old: &BTreeSet<T>, new: &BTreeSet<T>, mut put: impl FnMut(&T, bool)) {
+    old.difference(new).for_each(|gone| put(gone, false));
+    new.difference(old).for_each(|come| put(come, true));
+}
+
+fn put_place(bytes: &mut Vec<u8>, put_value: impl FnOnce(&mut Vec<u8>), id: ObjectId) {
+    put_value(bytes);
+    bytes.extend_from_slice(&id.0.to_be_bytes());
 }
 
 /// The value as bytes that order like it, of a text only the first [`TEXT_BYTES_MAX`]. No value's bytes are the beginning of another's.
 pub(crate) fn ordered(value: &Value) -> Vec<u8> {
-    let tagged = |tag: u8, bytes: &[u8]| [&[tag], bytes].concat();
+    let mut bytes = Vec::with_capacity(ORDERED_BYTES);
+    put_ordered(&mut bytes, value);
+    bytes
+}
+
+fn put_ordered(bytes: &mut Vec<u8>, value: &Value) {
+    let mut tagged = |tag: u8, after: &[u8]| {
+        bytes.push(tag);
+        bytes.extend_from_slice(after);
+    };
     match value {
         Value::Bool(truth) => tagged(BOOL, &[u8::from(*truth)]),
         Value::Int(number) => tagged(INT, &signed(*number)),
         Value::Float(number) => tagged(FLOAT, &float(*number)),
-        Value::Text(text) => tagged(TEXT, &terminated(start(text.as_bytes()))),
         Value::Timestamp(micros) => tagged(TIMESTAMP, &signed(*micros)),
         Value::Timespan(micros) => tagged(TIMESPAN, &signed(*micros)),
-        Value::Bytes(bytes) => tagged(BYTES, &terminated(start(bytes))),
         Value::Reference(id) => tagged(REFERENCE, &id.0.to_be_bytes()),
         Value::Decimal(number) => tagged(DECIMAL, &number.ordered_bytes()),
         Value::Choice(choice) => tagged(CHOICE, &signed(i64::from(choice.rank))),
-        Value::Blob(blob) => [&[BLOB][..], &blob.hash, &blob.size_bytes.to_be_bytes()].concat(),
-        Value::Entry(entry) => [entry_prefix(entry.key()), ordered(entry.value())].concat(),
+        Value::Text(text) => {
+            bytes.push(TEXT);
+            put_terminated(bytes, start(text.as_bytes()));
+        }
+        Value::Bytes(octets) => {
+            bytes.push(BYTES);
+            put_terminated(bytes, start(octets));
+        }
+        Value::Blob(blob) => {
+            tagged(BLOB, &blob.hash);
+            bytes.extend_from_slice(&blob.size_bytes.to_be_bytes());
+        }
+        Value::Entry(entry) => {
+            bytes.extend_from_slice(&entry_prefix(entry.key()));
+            put_ordered(bytes, entry.value());
+        }
     }
 }
 
@@ -202,20 +272,29 @@ fn float(number: f64) -> [u8; 8] {
 
 /// Zeros are escaped and the end is marked, so that what follows does not disturb the order of texts of different lengths.
 fn terminated(text: &[u8]) -> Vec<u8> {
-    let mut bytes = escaped(text);
-    bytes.extend_from_slice(&[0, 0]);
+    let mut bytes = Vec::with_capacity(text.len() + 2);
+    put_terminated(&mut bytes, text);
     bytes
 }
 
+fn put_terminated(bytes: &mut Vec<u8>, text: &[u8]) {
+    put_escaped(bytes, text);
+    bytes.extend_from_slice(&[0, 0]);
+}
+
 fn escaped(text: &[u8]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(text.len() + 2);
+    let mut bytes = Vec::with_capacity(text.len());
+    put_escaped(&mut bytes, text);
+    bytes
+}
+
+fn put_escaped(bytes: &mut Vec<u8>, text: &[u8]) {
     for byte in text {
         bytes.push(*byte);
         if *byte == 0 {
             bytes.push(1);
         }
     }
-    bytes
 }
 
 /// The end of everything that begins so.
@@ -248,6 +327,9 @@ const ENTRY: u8 = 12;
 const TEXT_BYTES_MAX: usize = 64;
 
 const ID_BYTES: usize = 16;
+
+/// Room for most values without growing.
+const ORDERED_BYTES: usize = 40;
 
 #[cfg(test)]
 mod tests {

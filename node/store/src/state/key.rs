@@ -1,47 +1,106 @@
 //! The keys of a state in an ordered map of bytes.
+//!
+//! A key is a *space* and the rest. All keys of a space follow each other, no space is the beginning of another, and whatever is read at once
+//! lies in one.
 
 use caps_model::{CommitId, Name, ObjectId, Position};
 
-use super::index::{Index, Place};
+use super::index::Index;
 
-/// The key of the mark and the counts.
-pub(super) const MARK: &[u8] = b"m";
-
-/// The key of one version of an object.
-pub(super) fn version(id: ObjectId, position: Position) -> Vec<u8> {
-    [b"o".as_slice(), &id.0.to_be_bytes(), &position.0.to_be_bytes()].concat()
+/// A key, taken apart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Key {
+    bytes: Vec<u8>,
+    space_bytes: usize,
 }
 
-/// The key that lists an object under an entity.
-pub(super) fn member(entity: &Name, id: ObjectId) -> Vec<u8> {
-    [b"e".as_slice(), entity.as_str().as_bytes(), &[0], &id.0.to_be_bytes()].concat()
-}
+impl Key {
+    fn new(space: &[&[u8]], rest: &[u8]) -> Self {
+        let mut bytes = Vec::with_capacity(space.iter().map(|part| part.len()).sum::<usize>() + rest.len());
+        space.iter().for_each(|part| bytes.extend_from_slice(part));
+        let space_bytes = bytes.len();
+        bytes.extend_from_slice(rest);
+        Self { bytes, space_bytes }
+    }
 
-/// The key of a commit.
-pub(super) fn commit(position: Position) -> Vec<u8> {
-    [b"c".as_slice(), &position.0.to_be_bytes()].concat()
-}
+    /// All of it.
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
 
-/// The key of what became of a commit.
-pub(super) fn fate(id: CommitId) -> Vec<u8> {
-    [b"i".as_slice(), &id.0.to_be_bytes()].concat()
-}
+    /// What it shares with the others of its space.
+    pub(super) fn space(&self) -> &[u8] {
+        &self.bytes[..self.space_bytes]
+    }
 
-/// The key of a place in an index of an entity.
-pub(super) fn place(entity: &Name, index: &Index, place: &Place) -> Vec<u8> {
-    [index_prefix(entity, index).as_slice(), place.as_bytes()].concat()
-}
-
-/// What all keys of an index of an entity begin with, and nothing else does.
-pub(super) fn index_prefix(entity: &Name, index: &Index) -> Vec<u8> {
-    let entity = entity.as_str().as_bytes();
-    match index {
-        Index::Attribute(attribute) => [b"v".as_slice(), entity, &[0], attribute.as_str().as_bytes(), &[0]].concat(),
-        Index::Words => [b"w".as_slice(), entity, &[0]].concat(),
+    /// What tells it from them.
+    pub(super) fn rest(&self) -> &[u8] {
+        &self.bytes[self.space_bytes..]
     }
 }
 
-/// The object that a key of an entity ends with.
-pub(super) fn object_of(key: &[u8]) -> Option<ObjectId> {
-    key.last_chunk().map(|bytes| ObjectId(u128::from_be_bytes(*bytes)))
+/// The key of one version of an object.
+pub(super) fn version(id: ObjectId, position: Position) -> Key {
+    let mut rest = [0; ID_BYTES + POSITION_BYTES];
+    rest[..ID_BYTES].copy_from_slice(&id.0.to_be_bytes());
+    rest[ID_BYTES..].copy_from_slice(&position.0.to_be_bytes());
+    Key::new(&[b"o"], &rest)
 }
+
+/// The key that lists an object under an entity.
+pub(super) fn member(entity: &Name, id: ObjectId) -> Key {
+    Key::new(&[b"e", entity.as_str().as_bytes(), &[0]], &id.0.to_be_bytes())
+}
+
+/// The key of a commit.
+pub(super) fn commit(position: Position) -> Key {
+    Key::new(&[b"c"], &position.0.to_be_bytes())
+}
+
+/// The key of what became of a commit.
+pub(super) fn fate(id: CommitId) -> Key {
+    Key::new(&[b"i"], &id.0.to_be_bytes())
+}
+
+/// The key of a place, by its bytes, in an index of an entity.
+pub(super) fn place(entity: &Name, index: &Index, place: &[u8]) -> Key {
+    within(entity, index, place)
+}
+
+/// The beginning of an index of an entity: a space of its own.
+pub(super) fn index(entity: &Name, index: &Index) -> Key {
+    within(entity, index, &[])
+}
+
+/// What a key holds, in words.
+pub(super) fn kind(key: &[u8]) -> &'static str {
+    match key.first() {
+        Some(b'o') => "versions of objects",
+        Some(b'e') => "objects of entities",
+        Some(b'v') => "values of objects",
+        Some(b'w') => "words of objects",
+        Some(b'c') => "commits",
+        Some(b'i') => "names of commits",
+        _ => "something else",
+    }
+}
+
+fn within(entity: &Name, index: &Index, rest: &[u8]) -> Key {
+    let entity = entity.as_str().as_bytes();
+    match index {
+        Index::Attribute(attribute) => Key::new(&[b"v", entity, &[0], attribute.as_str().as_bytes(), &[0]], rest),
+        Index::Words => Key::new(&[b"w", entity, &[0]], rest),
+    }
+}
+
+/// What is asked for one by one, mostly of what is not there: the part of a key that a filter remembers. An object's versions share theirs.
+pub(super) fn probe(key: &[u8]) -> Option<&[u8]> {
+    match key.first()? {
+        b'o' => key.get(..1 + ID_BYTES),
+        b'i' => Some(key),
+        _ => None,
+    }
+}
+
+const ID_BYTES: usize = 16;
+const POSITION_BYTES: usize = 8;

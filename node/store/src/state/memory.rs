@@ -5,7 +5,7 @@ use std::ops::Bound;
 
 use caps_model::{CommitId, Name, Object, ObjectId, Position};
 
-use super::index::{Index, Place, Span, places};
+use super::index::{Index, Place, Span, differences};
 use super::{Changed, CommitRecord, Counts, Fate, Mark, State, StateError, Step, Transaction};
 
 /// State in memory; gone with the process, rebuilt from the journal.
@@ -29,16 +29,14 @@ impl MemoryState {
     }
 
     fn change(&mut self, change: &Changed) {
-        let before = change.live_before().map(places).unwrap_or_default();
-        let after = change.live_after().map(places).unwrap_or_default();
         for entity in change.after.entities() {
-            for (index, place) in before.difference(&after) {
-                let places = self.indexes.get_mut(&(entity.clone(), index.clone()));
-                places.map(|places| places.remove(place.as_bytes()));
-            }
-            for (index, place) in after.difference(&before) {
-                self.indexes.entry((entity.clone(), index.clone())).or_default().insert(place.as_bytes().to_vec());
-            }
+            differences(change.live_before(), change.live_after(), |index, place, stands| {
+                let places = self.indexes.entry((entity.clone(), index.clone())).or_default();
+                match stands {
+                    true => places.insert(place.to_vec()),
+                    false => places.remove(place),
+                };
+            });
             self.members.entry(entity.clone()).or_default().insert(change.after.id);
         }
         self.versions.entry(change.after.id).or_default().push(change.after.clone());

@@ -1,10 +1,9 @@
 //! State in sled: the embedded default.
 //!
-//! One key space, told apart by the first byte of a key, so that one batch carries a whole transaction and its mark:
+//! One key space, told apart by the first byte of a key:
 //!
 //! | key | value |
 //! |---|---|
-//! | `m` | mark and counts |
 //! | `o` id position | the object after the commit at that position |
 //! | `e` entity 0 id | nothing: the entity, or one that inherits from it, has or had this object |
 //! | `v` entity 0 attribute 0 value id | nothing: the live object holds this value |
@@ -12,29 +11,62 @@
 //! | `c` position | what is kept of a commit |
 //! | `i` commit id | what became of it |
 //!
-//! sled decides when to write; after a crash the state is some transactions behind, which the journal makes good. Its `flush` is no barrier
-//! on Linux and nothing here calls it.
+//! A commit writes a dozen small keys, and a database pays for each as if it were large. So they are gathered: commits write into a [`table`]
+//! in memory; when that is full, a thread, the [`keeper`], writes it to the database as a [`run`] of sorted [`block`]s, and merges runs so that
+//! there are few. Reading ([`view`]) goes through the table and all runs, the newest counts. What is asked for one by one is looked for only in
+//! blocks whose [`filter`] says that it may be there.
+//!
+//! A [`shelf`]'s manifest says which runs there are and how far the state is with them. After a crash the state is some transactions behind: at
+//! most those of [`Limits::tables_waiting_max`] tables and the one that was being written. The journal makes that good. Nothing here relies on
+//! the disk's having kept what it was told to: whatever is read is checked, what is not as it was written is an error, and the state is rebuilt
+//! when it is opened next.
 
-use std::fs;
+mod block;
+mod cache;
+mod filter;
+mod keeper;
+mod merge;
+mod place;
+mod purge;
+mod run;
+mod shelf;
+mod table;
+mod tiers;
+mod view;
+
+#[cfg(test)]
+pub(crate) mod tests;
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::io;
-use std::ops::Bound;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::ops::{Bound, ControlFlow};
 use std::path::{Path, PathBuf};
-use std::thread;
-use std::time::Duration;
+use std::sync::Arc;
 
+use bincode::de::Decoder;
+use bincode::enc::Encoder;
+use bincode::error::{DecodeError, EncodeError};
 use bincode::{Decode, Encode};
 use caps_model::{CommitId, Name, Object, ObjectId, Position, Wire, codec};
-use sled::{Batch, Db, IVec};
 
-use super::index::{Index, Place, Span, places};
-use super::{Changed, CommitRecord, Counts, Fate, Mark, State, StateError, Step, Transaction, key};
+use self::filter::Probe;
+use self::keeper::Keeper;
+use self::shelf::Shelf;
+use self::table::Table;
+use self::view::{Frozen, Part, Reader};
+use super::index::{Index, Place, Span, differences};
+use super::key::{self, Key};
+use super::{Changed, CommitRecord, Counts, Fate, Mark, State, StateError, Step, Transaction};
 
 /// State in a sled database.
 #[derive(Debug)]
 pub struct SledState {
-    database: Db,
+    limits: Limits,
     header: Header,
+    table: Table,
+    shelf: Arc<Shelf>,
+    keeper: Keeper,
 }
 
 /// How a state was found.
@@ -53,45 +85,137 @@ pub enum StateOpened {
     },
 }
 
-#[derive(Clone, Copy, Debug, Default, Encode, Decode)]
+/// How much a state may have of everything.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// Bytes of the table in memory: 32 MiB, about 20,000 small commits. More of them make merging cheaper and a crash dearer.
+    pub(crate) table_bytes: usize,
+    /// Full tables that wait for the disk: 2. When there are so many, writing waits.
+    pub(crate) tables_waiting_max: usize,
+    /// Bytes of a block: 8 KiB. Larger ones cost a reader more that it does not need, smaller ones cost sled more.
+    pub(crate) block_bytes: usize,
+    /// How many runs of a tier are merged into one of the next: 4. Fewer make reading cheaper and writing dearer.
+    pub(crate) fan: usize,
+    /// Runs at which tables wait for merges: 32. There are 20 in a state of a terabyte.
+    pub(crate) runs_max: usize,
+    /// Bytes of unpacked blocks kept in memory: 64 MiB.
+    pub(crate) cache_bytes: usize,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]
 struct Header {
     mark: Mark,
     counts: Counts,
 }
 
-#[derive(Encode, Decode)]
-struct Version(Object);
+/// An object as it is kept: as it encodes itself.
+struct Version<'a>(Cow<'a, Object>);
 
 impl SledState {
     /// Opens the state in the directory `path`, making it if there is none. A state that cannot be opened, or is ahead of the journal, whose
     /// last entry is `journal_last_index`, is set aside beside it.
     pub fn open(path: &Path, journal_last_index: u64) -> Result<(Self, StateOpened), StateError> {
+        Self::open_with(path, journal_last_index, Limits::default())
+    }
+
+    pub(crate) fn open_with(path: &Path, journal_last_index: u64, limits: Limits) -> Result<(Self, StateOpened), StateError> {
+        let is_purging = purge::resume(path).map_err(system)?;
+        let (mut state, opened) = Self::open_or_set_aside(path, journal_last_index, limits)?;
+        if is_purging {
+            state.purge()?;
+        }
+        Ok((state, opened))
+    }
+
+    /// Packed bytes of everything in the database, by what they hold; a block counts as what its first key is. What is still in memory does not
+    /// count, nor what the database itself adds.
+    pub fn kept_bytes(&self) -> BTreeMap<&'static str, u64> {
+        let mut kept = BTreeMap::new();
+        for block in self.keeper.view().runs.iter().flat_map(|run| &run.blocks) {
+            *kept.entry(key::kind(&block.first)).or_default() += u64::from(block.size_bytes);
+        }
+        kept
+    }
+
+    /// Reads everything in the database and sees whether it is as it was written. Gives how many blocks there are. It reads past the cache, and
+    /// takes as long as the disk does; what is still in memory needs no look.
+    pub fn check(&self) -> Result<u64, StateError> {
+        self.reading(|reader| {
+            let blocks = || reader.view.runs.iter().flat_map(|run| &run.blocks);
+            blocks().try_for_each(|info| reader.shelf.read_block(info).map(drop)).map(|()| blocks().count() as u64)
+        })
+    }
+
+    fn open_or_set_aside(path: &Path, journal_last_index: u64, limits: Limits) -> Result<(Self, StateOpened), StateError> {
         let existed = path.exists();
-        let reason = match Self::open_existing(path) {
+        let reason = match Self::open_existing(path, limits) {
             Ok(state) if state.header.mark.index <= journal_last_index => {
                 return Ok((state, if existed { StateOpened::Kept } else { StateOpened::Fresh }));
             }
             Ok(state) => format!("it is at index {}, the journal ends at {journal_last_index}", state.header.mark.index),
-            Err(error) if is_no_fault_of_the_state(&error) => return Err(error),
+            Err(error) if place::is_no_fault_of_the_state(&error) => return Err(error),
             Err(error) => describe(&error),
         };
-        let set_aside = set_aside(path).map_err(|error| StateError::Engine(Box::new(error)))?;
-        Ok((Self::open_existing(path)?, StateOpened::Rebuilding { reason, set_aside }))
+        let set_aside = place::set_aside(path).map_err(system)?;
+        Ok((Self::open_existing(path, limits)?, StateOpened::Rebuilding { reason, set_aside }))
     }
 
     /// Gives the state in a directory another name beside it, and says which: it is kept for inspection, and never read again.
     pub fn set_aside(path: &Path) -> io::Result<PathBuf> {
-        set_aside(path)
+        place::set_aside(path)
     }
 
-    fn open_existing(path: &Path) -> Result<Self, StateError> {
-        let database = open_database(path)?;
-        let header = match database.get(key::MARK).map_err(engine)? {
-            Some(bytes) => decode(&bytes, "mark")?,
-            None if database.is_empty() => Header::default(),
-            None => return Err(StateError::Lacks { what: "its mark".to_owned() }),
-        };
-        Ok(Self { database, header })
+    fn open_existing(path: &Path, limits: Limits) -> Result<Self, StateError> {
+        if let Some(what) = place::noted_damage(path) {
+            return Err(StateError::Damaged { what: format!("files, as was found before: {what}") });
+        }
+        let shelf = Arc::new(Shelf::open(path, limits.cache_bytes)?);
+        let mut manifest = shelf.manifest()?;
+        let next_lot = shelf.first_free_lot(&manifest)?;
+        let runs = manifest.runs.iter().map(|name| shelf.run(*name).map(Arc::new)).collect::<Result<Vec<_>, _>>()?;
+        shelf.tidy(&manifest, &runs)?;
+        manifest.next_lot = next_lot;
+        let keeper = Keeper::start(shelf.clone(), &manifest, runs, limits)?;
+        Ok(Self { limits, header: manifest.header, table: Table::default(), shelf, keeper })
+    }
+
+    /// Looks at everything that can be read at this moment.
+    fn reading<T>(&self, read: impl FnOnce(Reader<'_>) -> Result<T, StateError>) -> Result<T, StateError> {
+        let view = self.keeper.view();
+        read(Reader { shelf: &self.shelf, table: &self.table, view: &view })
+    }
+
+    /// Versions of an object between two positions, the newest first.
+    fn versions_within(&self, from: &Key, to: Bound<&[u8]>, limit: usize) -> Result<Vec<Object>, StateError> {
+        let bounds = (Bound::Included(from.rest()), to);
+        let part = Part { space: from.space(), bounds, probe: Probe::of(from.as_bytes()) };
+        self.collect(part, true, limit, |_, bytes| object(bytes))
+    }
+
+    /// What `read` makes of the first entries in a part of a space, in order or backwards.
+    fn collect<T>(
+        &self,
+        part: Part<'_>,
+        backwards: bool,
+        limit: usize,
+        read: impl Fn(&[u8], &[u8]) -> Result<T, StateError>,
+    ) -> Result<Vec<T>, StateError> {
+        let mut found = Vec::new();
+        if limit == 0 {
+            return Ok(found);
+        }
+        self.reading(|reader| {
+            reader.visit(part, backwards, |rest, value| {
+                found.push(read(rest, value)?);
+                Ok(if found.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+            })
+        })?;
+        Ok(found)
+    }
+
+    /// The table, to be handed over; a new one takes its place.
+    fn take_table(&mut self) -> Option<Frozen> {
+        (!self.table.is_empty()).then(|| Frozen { table: std::mem::take(&mut self.table), header: self.header })
     }
 }
 
@@ -109,135 +233,116 @@ impl State for SledState {
     }
 
     fn object_at(&self, id: ObjectId, position: Position) -> Result<Option<Object>, StateError> {
-        let versions = key::version(id, Position::ZERO)..=key::version(id, position);
-        self.database.range(versions).next_back().map(object).transpose()
+        let (first, last) = (key::version(id, Position::ZERO), key::version(id, position));
+        self.reading(|reader| reader.last(&first, &last, object))
     }
 
     fn versions(&self, id: ObjectId, before: Option<Position>, limit: usize) -> Result<Vec<Object>, StateError> {
-        let end = before.unwrap_or(Position(u64::MAX));
-        let versions = key::version(id, Position::ZERO)..key::version(id, end);
-        self.database.range(versions).rev().take(limit).map(object).collect()
+        let (first, end) = (key::version(id, Position::ZERO), key::version(id, before.unwrap_or(Position(u64::MAX))));
+        self.versions_within(&first, Bound::Excluded(end.rest()), limit)
     }
 
     fn objects_of(&self, entity: &Name, after: Option<ObjectId>, backwards: bool, limit: usize) -> Result<Vec<ObjectId>, StateError> {
-        let end = after.map_or(Bound::Unbounded, |after| Bound::Excluded(key::member(entity, after)));
-        let (first, last) = (key::member(entity, ObjectId(0)), key::member(entity, ObjectId(u128::MAX)));
-        let or = |bound: Bound<Vec<u8>>, key| if bound == Bound::Unbounded { Bound::Included(key) } else { bound };
-        match backwards {
-            false => self.database.range((or(end, first), Bound::Included(last))).keys().take(limit).map(listed).collect(),
-            true => self.database.range((Bound::Included(first), or(end, last))).keys().rev().take(limit).map(listed).collect(),
-        }
+        let key = key::member(entity, after.unwrap_or(ObjectId(0)));
+        let end = if after.is_some() { Bound::Excluded(key.rest()) } else { Bound::Unbounded };
+        let bounds = if backwards { (Bound::Unbounded, end) } else { (end, Bound::Unbounded) };
+        self.collect(Part { space: key.space(), bounds, probe: None }, backwards, limit, |rest, _| {
+            let id = rest.try_into().map_err(|_| StateError::Lacks { what: "an object id at the end of a key".to_owned() })?;
+            Ok(ObjectId(u128::from_be_bytes(id)))
+        })
     }
 
     fn scan(&self, entity: &Name, index: &Index, span: &Span, backwards: bool, limit: usize) -> Result<Vec<Place>, StateError> {
         if span.is_empty() {
             return Ok(Vec::new());
         }
-        let prefix = key::index_prefix(entity, index);
-        let whole = Span::beginning(&prefix);
-        let within = |bound: &Bound<Vec<u8>>, end: Bound<Vec<u8>>| match bound {
-            Bound::Unbounded => end,
-            bound => bound.as_ref().map(|bytes| [prefix.as_slice(), bytes].concat()),
-        };
-        let keys = self.database.range((within(&span.from, whole.from), within(&span.to, whole.to))).keys();
-        let place = |key: sled::Result<IVec>| {
-            let key = key.map_err(engine)?;
-            let place = key.strip_prefix(prefix.as_slice()).and_then(Place::from_bytes);
-            place.ok_or_else(|| StateError::Lacks { what: "a place in the key of an index".to_owned() })
-        };
-        match backwards {
-            false => keys.take(limit).map(place).collect(),
-            true => keys.rev().take(limit).map(place).collect(),
-        }
+        let key = key::index(entity, index);
+        let bounds = (span.from.as_ref().map(Vec::as_slice), span.to.as_ref().map(Vec::as_slice));
+        self.collect(Part { space: key.space(), bounds, probe: None }, backwards, limit, |rest, _| {
+            Place::from_bytes(rest).ok_or_else(|| StateError::Lacks { what: "a place in the key of an index".to_owned() })
+        })
     }
 
     fn commit_at(&self, position: Position) -> Result<Option<CommitRecord>, StateError> {
-        let bytes = self.database.get(key::commit(position)).map_err(engine)?;
-        bytes.map(|bytes| decode(&bytes, "commit")).transpose()
+        self.reading(|reader| reader.get(&key::commit(position), |bytes| decode(bytes, "commit")))
     }
 
     fn fate(&self, commit: CommitId) -> Result<Option<Fate>, StateError> {
-        let bytes = self.database.get(key::fate(commit)).map_err(engine)?;
-        bytes.map(|bytes| decode(&bytes, "fate")).transpose()
+        self.reading(|reader| reader.get(&key::fate(commit), |bytes| decode(bytes, "fate")))
     }
 
     fn write(&mut self, transaction: &Transaction<'_>) -> Result<(), StateError> {
-        let mut batch = Batch::default();
+        self.keeper.check()?;
         let mut header = Header { mark: transaction.mark, ..self.header };
         match transaction.step {
             Step::Commit { record, changes } => {
-                let position = transaction.mark.position;
-                for change in changes {
-                    put_change(&mut batch, change)?;
+                // What may fail comes first: nothing is taken back.
+                let versions = changes.iter().map(encode_version).collect::<Result<Vec<_>, _>>()?;
+                let record_bytes = encode(record)?;
+                let fate = encode(&Fate::Accepted(transaction.mark.position))?;
+                for (change, version) in changes.iter().zip(versions) {
+                    put_change(&mut self.table, change, &version);
                 }
                 header.counts = header.counts.after(changes);
-                batch.insert(key::commit(position), encode(record)?);
-                batch.insert(key::fate(record.id), encode(&Fate::Accepted(position))?);
+                self.table.put(&key::commit(transaction.mark.position), Some(&record_bytes));
+                self.table.put(&key::fate(record.id), Some(&fate));
             }
-            Step::Seal(id) => batch.insert(key::fate(id), encode(&Fate::Sealed)?),
+            Step::Seal(id) => self.table.put(&key::fate(id), Some(&encode(&Fate::Sealed)?)),
         }
-        batch.insert(key::MARK, encode(&header)?);
-        self.database.apply_batch(batch).map_err(engine)?;
         self.header = header;
+        if self.table.size_bytes() >= self.limits.table_bytes
+            && let Some(full) = self.take_table()
+        {
+            self.keeper.take(full)?;
+        }
         Ok(())
     }
+
+    fn purge(&mut self) -> Result<(), StateError> {
+        let last = self.take_table();
+        self.keeper.end(last)?;
+        let fresh = purge::rewrite(&self.shelf, &self.keeper.view(), self.limits, |path| Self::open_existing(path, self.limits))?;
+        let path = self.shelf.path().to_owned();
+        // The old database closes with this.
+        *self = fresh;
+        purge::wipe_replaced(&path).map_err(system)
+    }
 }
 
-/// Opens the database, waiting for its lock: sled's own threads hold it a little longer than the handle that was dropped last.
-fn open_database(path: &Path) -> Result<Db, StateError> {
-    let config = sled::Config::new().path(path).cache_capacity(CACHE_BYTES);
-    for _ in 0..LOCK_ATTEMPTS {
-        // sled panics on some damaged files where it should fail.
-        let opened = catch_unwind(AssertUnwindSafe(|| config.open()));
-        match opened.map_err(|_| StateError::Lacks { what: "files that sled can open without a panic".to_owned() })? {
-            Ok(database) => return Ok(database),
-            // sled gives this failure no kind of its own.
-            Err(sled::Error::Io(error)) if error.to_string().starts_with("could not acquire lock") => thread::park_timeout(LOCK_PAUSE),
-            Err(error) => return Err(engine(error)),
+/// An orderly end: the table goes to the database, so that nothing needs to be replayed.
+impl Drop for SledState {
+    fn drop(&mut self) {
+        let last = self.take_table();
+        if let Err(error) = self.keeper.end(last) {
+            tracing::warn!(error = %describe(&error), "the state could not be closed: what it lacks is replayed from the journal");
         }
     }
-    Err(StateError::InUse { path: path.display().to_string() })
 }
 
-/// Setting a state aside helps against damage, not against a full disk, missing permission, or another process.
-fn is_no_fault_of_the_state(error: &StateError) -> bool {
-    use io::ErrorKind::{PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
-    match error {
-        StateError::InUse { .. } => true,
-        StateError::Engine(source) => source.downcast_ref().is_some_and(|error: &sled::Error| {
-            matches!(error, sled::Error::Io(error) if matches!(error.kind(), PermissionDenied | QuotaExceeded | ReadOnlyFilesystem | StorageFull))
-        }),
-        StateError::Malformed { .. } | StateError::Lacks { .. } => false,
+impl Default for Limits {
+    fn default() -> Self {
+        Self { table_bytes: 32 << 20, tables_waiting_max: 2, block_bytes: 8 << 10, fan: 4, runs_max: 32, cache_bytes: 64 << 20 }
     }
 }
 
-fn put_change(batch: &mut Batch, change: &Changed) -> Result<(), StateError> {
-    let before = change.live_before().map(places).unwrap_or_default();
-    let after = change.live_after().map(places).unwrap_or_default();
+fn object(bytes: &[u8]) -> Result<Object, StateError> {
+    decode::<Version<'_>>(bytes, "object").map(|version| version.0.into_owned())
+}
+
+fn encode_version(change: &Changed) -> Result<Vec<u8>, StateError> {
+    encode(&Version(Cow::Borrowed(&change.after)))
+}
+
+fn put_change(table: &mut Table, change: &Changed, version: &[u8]) {
     for entity in change.after.entities() {
-        for (index, place) in before.difference(&after) {
-            batch.remove(key::place(entity, index, place));
-        }
-        for (index, place) in after.difference(&before) {
-            batch.insert(key::place(entity, index, place), &[]);
-        }
+        differences(change.live_before(), change.live_after(), |index, place, stands| {
+            table.put(&key::place(entity, index, place), stands.then_some(&[]));
+        });
         if change.before.is_none() {
-            batch.insert(key::member(entity, change.after.id), &[]);
+            table.put(&key::member(entity, change.after.id), Some(&[]));
         }
     }
-    let version = key::version(change.after.id, change.after.version);
-    batch.insert(version, encode(&Version(change.after.clone()))?);
-    Ok(())
-}
-
-fn object(pair: sled::Result<(IVec, IVec)>) -> Result<Object, StateError> {
-    let (_, bytes) = pair.map_err(engine)?;
-    decode::<Version>(&bytes, "object").map(|version| version.0)
-}
-
-fn listed(key: sled::Result<IVec>) -> Result<ObjectId, StateError> {
-    let key = key.map_err(engine)?;
-    key::object_of(&key).ok_or_else(|| StateError::Lacks { what: "an object id at the end of a key".to_owned() })
+    table.put(&key::version(change.after.id, change.after.version), Some(version));
 }
 
 fn encode<T: Wire>(value: &T) -> Result<Vec<u8>, StateError> {
@@ -248,7 +353,11 @@ fn decode<T: Wire>(bytes: &[u8], what: &'static str) -> Result<T, StateError> {
     codec::decode(bytes).map_err(|source| StateError::Malformed { what, source })
 }
 
-fn engine(error: sled::Error) -> StateError {
+fn engine(error: ::sled::Error) -> StateError {
+    StateError::Engine(Box::new(error))
+}
+
+fn system(error: std::io::Error) -> StateError {
     StateError::Engine(Box::new(error))
 }
 
@@ -259,30 +368,17 @@ fn describe(error: &StateError) -> String {
     }
 }
 
-/// Gives a state's directory the first free name of `<name>.quarantine-1`, `-2`, ...
-fn set_aside(path: &Path) -> io::Result<PathBuf> {
-    for number in 1..=QUARANTINES_MAX {
-        let mut name = path.as_os_str().to_owned();
-        name.push(format!(".quarantine-{number}"));
-        let aside = PathBuf::from(name);
-        if !aside.exists() {
-            fs::rename(path, &aside)?;
-            return Ok(aside);
-        }
+impl Encode for Version<'_> {
+    fn encode<E: Encoder>(&self, encoder: &mut E) -> Result<(), EncodeError> {
+        self.0.encode(encoder)
     }
-    Err(io::Error::other(format!("{QUARANTINES_MAX} states were set aside already: inspect and remove them")))
 }
 
-impl Wire for Header {}
-impl Wire for Version {}
+impl<Context> Decode<Context> for Version<'_> {
+    fn decode<D: Decoder<Context = Context>>(decoder: &mut D) -> Result<Self, DecodeError> {
+        Object::decode(decoder).map(|object| Self(Cow::Owned(object)))
+    }
+}
+
+impl Wire for Version<'_> {}
 impl Wire for Fate {}
-
-/// Pages of the database kept in memory.
-const CACHE_BYTES: u64 = 64 << 20;
-
-/// How often the lock is tried, and how long is waited in between: two seconds together.
-const LOCK_ATTEMPTS: u32 = 100;
-const LOCK_PAUSE: Duration = Duration::from_millis(20);
-
-/// A state that goes bad this often has a cause that rebuilding does not cure.
-const QUARANTINES_MAX: u32 = 100;

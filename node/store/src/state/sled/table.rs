@@ -1,0 +1,179 @@
+//! The table: what recent commits wrote, in memory and in order.
+
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, btree_map};
+use std::ops::Bound;
+
+use crate::state::key::Key;
+
+/// An ordered map of keys to values, and of what is gone.
+#[derive(Debug, Default)]
+pub(super) struct Table {
+    /// By the spaces of keys: short keys in small maps are quicker than long keys in one.
+    spaces: BTreeMap<Box<[u8]>, BTreeMap<Rest, Slot>>,
+    /// All values, one after the other: one piece of memory is let go more quickly than many.
+    values: Vec<u8>,
+    entries: usize,
+}
+
+/// A value, or that its key is gone, whatever older runs say.
+pub(super) type Entry<'a> = Option<&'a [u8]>;
+
+/// Where a value is among the values; `None`: its key is gone.
+type Slot = Option<(u32, u32)>;
+
+/// Entries of a part of a space, from both ends.
+#[derive(Debug)]
+pub(super) struct Entries<'a> {
+    slots: btree_map::Range<'a, Rest, Slot>,
+    values: &'a [u8],
+}
+
+/// The rest of a key, mostly kept in place: following a pointer at every comparison is most of the cost of a large map.
+#[derive(Debug)]
+pub(super) enum Rest {
+    Short { length: u8, bytes: [u8; SHORT_BYTES_MAX] },
+    Long(Box<[u8]>),
+}
+
+impl Table {
+    /// Writes a value, or that the key is gone.
+    ///
+    /// # Panics
+    /// When the table holds four gigabytes: it is handed over long before.
+    pub(super) fn put(&mut self, key: &Key, value: Entry<'_>) {
+        let offset = |bytes: usize| u32::try_from(bytes).expect("a table is bounded");
+        let slot = value.map(|value| {
+            let begin = self.values.len();
+            self.values.extend_from_slice(value);
+            (offset(begin), offset(self.values.len()))
+        });
+        self.entries += 1;
+        let rest = Rest::new(key.rest());
+        match self.spaces.get_mut(key.space()) {
+            Some(space) => space.insert(rest, slot),
+            None => self.spaces.entry(key.space().into()).or_default().insert(rest, slot),
+        };
+    }
+
+    /// What it says of a key; `None`: nothing.
+    pub(super) fn get(&self, key: &Key) -> Option<Entry<'_>> {
+        self.spaces.get(key.space())?.get(key.rest()).map(|slot| value_in(&self.values, *slot))
+    }
+
+    /// Its entries in a part of a space, which must not be empty by its bounds.
+    pub(super) fn range(&self, space: &[u8], bounds: (Bound<&[u8]>, Bound<&[u8]>)) -> Option<Entries<'_>> {
+        self.spaces.get(space).map(|space| Entries { slots: space.range::<[u8], _>(bounds), values: &self.values })
+    }
+
+    /// All of it, in the order of keys: their space, the rest, the value.
+    pub(super) fn entries(&self) -> impl Iterator<Item = (&[u8], &[u8], Entry<'_>)> {
+        let slots = self.spaces.iter().flat_map(|(space, slots)| slots.iter().map(|(rest, slot)| (&**space, rest.as_bytes(), *slot)));
+        slots.map(|(space, rest, slot)| (space, rest, value_in(&self.values, slot)))
+    }
+
+    /// Whether nothing was written.
+    pub(super) fn is_empty(&self) -> bool {
+        self.spaces.is_empty()
+    }
+
+    /// The memory that it takes, about; overwriting counts again.
+    pub(super) fn size_bytes(&self) -> usize {
+        self.values.len() + self.entries * ENTRY_BYTES
+    }
+}
+
+impl<'a> Iterator for Entries<'a> {
+    type Item = (&'a [u8], Entry<'a>);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.slots.next().map(|(rest, slot)| (rest.as_bytes(), value_in(self.values, *slot)))
+    }
+}
+
+impl DoubleEndedIterator for Entries<'_> {
+    fn next_back(&mut self) -> Option<Self::Item> {
+        self.slots.next_back().map(|(rest, slot)| (rest.as_bytes(), value_in(self.values, *slot)))
+    }
+}
+
+fn value_in(values: &[u8], slot: Slot) -> Entry<'_> {
+    slot.map(|(begin, end)| &values[begin as usize..end as usize])
+}
+
+impl Rest {
+    fn new(rest: &[u8]) -> Self {
+        let mut bytes = [0; SHORT_BYTES_MAX];
+        match (bytes.get_mut(..rest.len()), u8::try_from(rest.len())) {
+            (Some(start), Ok(length)) => {
+                start.copy_from_slice(rest);
+                Self::Short { length, bytes }
+            }
+            _ => Self::Long(rest.into()),
+        }
+    }
+
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        match self {
+            Self::Short { length, bytes } => &bytes[..usize::from(*length)],
+            Self::Long(bytes) => bytes,
+        }
+    }
+}
+
+impl std::borrow::Borrow<[u8]> for Rest {
+    fn borrow(&self) -> &[u8] {
+        self.as_bytes()
+    }
+}
+
+impl PartialEq for Rest {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_bytes() == other.as_bytes()
+    }
+}
+
+impl Eq for Rest {}
+
+impl PartialOrd for Rest {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Rest {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.as_bytes().cmp(other.as_bytes())
+    }
+}
+
+/// Ids, positions, numbers and short words are not longer, with the id that follows them.
+const SHORT_BYTES_MAX: usize = 38;
+
+/// What an entry takes beside its value: its place in a map that is two thirds full.
+const ENTRY_BYTES: usize = 84;
+
+#[cfg(test)]
+mod tests {
+    use caps_model::{CommitId, Position};
+
+    use super::*;
+    use crate::state::key;
+
+    #[test]
+    fn entries_come_in_the_order_of_whole_keys() {
+        let mut table = Table::default();
+        let keys = [key::fate(CommitId(2)), key::commit(Position(3)), key::fate(CommitId(1)), key::commit(Position(1))];
+        keys.iter().for_each(|key| table.put(key, None));
+        let mut sorted: Vec<_> = keys.iter().map(|key| key.as_bytes().to_vec()).collect();
+        sorted.sort();
+        assert_eq!(table.entries().map(|(space, rest, _)| [space, rest].concat()).collect::<Vec<_>>(), sorted);
+    }
+
+    #[test]
+    fn short_and_long_keys_order_as_bytes() {
+        for (a, b) in [(vec![1; 38], vec![1; 39]), (vec![1; 40], vec![2]), (vec![], vec![0])] {
+            assert!(Rest::new(&a) < Rest::new(&b));
+        }
+    }
+}
