@@ -183,9 +183,13 @@ impl Client {
         self.ask_as(host::OUTCOME, AskOutcome { commit, seal }).await
     }
 
-    /// Follows a query: see [`Subscription`].
+    /// Follows all that a query matches: see [`Subscription`].
     pub fn subscribe(&self, query: Query, from: From) -> Subscription {
-        let subscribe = Subscribe { query, from };
+        self.follow(Subscribe::new(query, from))
+    }
+
+    /// Follows a query, a window of it, given objects, or some attributes: see [`Subscribe`] for what there is, and [`Subscription`].
+    pub fn follow(&self, subscribe: Subscribe) -> Subscription {
         if self.shared.observer.get().is_some()
             && let Ok(asked) = encode(&As { session: None, message: subscribe.clone() })
         {

@@ -2,7 +2,8 @@
 //!
 //! What it does: [`Client`] speaks to the nearest host for a user or for its own node, keeps the promise that a session never goes backwards,
 //! fails over, and asks again under the same commit id until it knows what happened. [`Subscription`] follows a query over reconnects without
-//! gap or repeat. [`blob`] brings large values and gets them back. [`gateway`] turns a raw mail into the call that files it.
+//! gap or repeat, and a [`Window`] is a copy of the first objects of one. [`blob`] brings large values and gets them back. [`gateway`] turns a raw
+//! mail into the call that files it.
 //!
 //! What it never does: talk to layer 1, decide who may see what, or keep business rules: all that is the host's.
 //!
@@ -14,9 +15,11 @@ pub mod error;
 pub mod gateway;
 pub mod observer;
 pub mod subscription;
+pub mod window;
 
 pub use blob::Stored;
 pub use client::Client;
 pub use error::ClientError;
 pub use observer::{Exchange, Observer};
 pub use subscription::Subscription;
+pub use window::Window;

@@ -14,9 +14,12 @@ use crate::{Client, ClientError};
 
 /// A query followed: each change once, in order, however often the host changes underneath.
 ///
-/// When a stream breaks, the next one starts after the last position seen. A break in the middle of the first objects starts them anew: the
-/// reader then sees `Update::Present` parts at another position and drops those it has. So it is when the reader's rights change in a way
-/// that no single change can tell.
+/// When a stream breaks, the next one starts after the last place seen. A break in the middle of the first objects starts them anew: the reader
+/// then sees `Update::Present` parts at another place and drops those it has. So it is when the reader's rights change in a way that no single
+/// change can tell, and whenever there is more to tell than updates hold: `Update::Present` anywhere but at the start is a new one.
+///
+/// Nothing piles up for a slow reader: what it does not take stays in the stream, whose window is bounded, then the host waits, and the replica
+/// tells it the newest state later, unless it asked for every change.
 #[derive(Debug)]
 pub struct Subscription {
     client: Client,
@@ -110,22 +113,18 @@ impl Subscription {
     /// Takes one update in; `None` for what was seen before.
     fn accept(&mut self, bytes: &[u8]) -> Result<Option<Update>, ClientError> {
         let update: Update = decode(bytes)?;
-        if let (From::After(seen), Some(position)) = (self.subscribe.from, update.resume())
-            && position <= seen
-            && !bugs::has(Bug::SubscriptionRepeat)
-        {
+        let (seen, place) = (self.subscribe.from.place(), update.resume_from().place());
+        if place.is_some() && place <= seen && !bugs::has(Bug::SubscriptionRepeat) {
             self.skipped += u64::from(matches!(update, Update::Changes { .. }));
             return Ok(None);
         }
+        self.subscribe.from = match update.resume_from() {
+            From::After(position) if bugs::has(Bug::SubscriptionRepeat) => From::After(Position(position.0.saturating_sub(1))),
+            from => from,
+        };
         if let Some(position) = update.resume() {
-            self.saw(position);
+            self.client.saw(position);
         }
         Ok(Some(update))
-    }
-
-    fn saw(&mut self, position: Position) {
-        let early = u64::from(bugs::has(Bug::SubscriptionRepeat));
-        self.subscribe.from = From::After(Position(position.0.saturating_sub(early)));
-        self.client.saw(position);
     }
 }

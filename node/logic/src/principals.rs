@@ -131,14 +131,14 @@ impl Principals {
     async fn listen(&self) -> Result<(), CabinetError> {
         let users = Query::all(Name::fixed(USER));
         let start = self.cabinet.query(users.clone().limit(1), self.ask(Position::ZERO)).await?.position;
-        let subscribe = Subscribe { query: users, from: StartAt::After(start) };
+        let subscribe = Subscribe::new(users, StartAt::After(start));
         let ask = Ask { deadline: Instant::now() + SUBSCRIBED_FOR, ..self.ask(start) };
         let mut updates = self.cabinet.subscribe(subscribe, ask).await?;
         self.heard_of(start, true);
         while let Some(update) = updates.next().await {
             match update? {
                 Update::Changes { position, .. } | Update::Present { position, .. } => self.heard_of(position, true),
-                Update::Progress { position } => self.heard_of(position, false),
+                Update::Progress { position, .. } => self.heard_of(position, false),
             }
         }
         Ok(())

@@ -8,10 +8,12 @@ pub mod blobs;
 pub mod cabinet;
 pub mod host;
 pub mod inspect;
+mod subscription;
 
 use bincode::{Decode, Encode};
 
-use crate::{CommitId, Name, Object, ObjectId, Position, Query, Record, Wire};
+pub use self::subscription::{ATTRIBUTES_MAX, Elusive, From, ObjectChange, Subscribe, Update, WINDOW_MAX, projected};
+use crate::{CommitId, Name, Object, ObjectId, Position, Record, Wire};
 
 /// Objects that satisfy a query, and how far the store had come.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -111,91 +113,6 @@ pub enum Outcome {
     Unknown,
 }
 
-/// Asks to be told what changes.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
-pub struct Subscribe {
-    /// Which objects. Order and limit do not matter: a subscription covers all that match.
-    pub query: Query,
-    /// Where to start.
-    pub from: From,
-}
-
-/// Where a subscription starts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
-pub enum From {
-    /// With the objects that match now, then what changes.
-    Present,
-    /// With what changed after this position: the reader has everything up to it.
-    After(Position),
-}
-
-/// What a subscription tells. Positions never repeat and never go back; a reader that resumes [`From::After`] the last one misses nothing.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
-pub enum Update {
-    /// Some of the objects that match at `position`; only at the start of [`From::Present`], in as many parts as needed, all at one position.
-    Present {
-        /// Every commit up to this one is reflected.
-        position: Position,
-        /// Objects.
-        objects: Vec<Object>,
-        /// Whether this is the last part.
-        complete: bool,
-    },
-    /// What the commit at `position` changed among the objects that match.
-    Changes {
-        /// The commit's position.
-        position: Position,
-        /// One change for each object; never empty.
-        changes: Vec<ObjectChange>,
-    },
-    /// Nothing that matters happened up to `position`.
-    Progress {
-        /// The position.
-        position: Position,
-    },
-}
-
-/// One object's change, as seen through a query.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
-pub enum ObjectChange {
-    /// It matches now and did not before.
-    Added(Object),
-    /// It matched before and does now, with other values.
-    Changed(Object),
-    /// It no longer matches, was deleted, or may no longer be seen.
-    Removed(ObjectId),
-}
-
-impl Update {
-    /// The position from which a reader that has seen this resumes; `None` in the middle of the first objects.
-    pub fn resume(&self) -> Option<Position> {
-        match self {
-            Self::Present { complete: false, .. } => None,
-            Self::Present { position, .. } | Self::Changes { position, .. } | Self::Progress { position } => Some(*position),
-        }
-    }
-}
-
-impl ObjectChange {
-    /// The object concerned.
-    pub fn id(&self) -> ObjectId {
-        match self {
-            Self::Added(object) | Self::Changed(object) => object.id,
-            Self::Removed(id) => *id,
-        }
-    }
-
-    /// How a query's reader sees an object that was `before` and is `after`; `None`: it does not concern them.
-    pub fn seen(query: &Query, before: Option<&Object>, after: &Object) -> Option<Self> {
-        match (before.is_some_and(|b| query.matches(b)), query.matches(after)) {
-            (false, false) => None,
-            (false, true) => Some(Self::Added(after.clone())),
-            (true, true) => Some(Self::Changed(after.clone())),
-            (true, false) => Some(Self::Removed(after.id)),
-        }
-    }
-}
-
 impl Wire for Objects {}
 impl Wire for Get {}
 impl Wire for Got {}
@@ -204,8 +121,6 @@ impl Wire for Timeline {}
 impl Wire for Latest {}
 impl Wire for AskOutcome {}
 impl Wire for Outcome {}
-impl Wire for Subscribe {}
-impl Wire for Update {}
 
 /// Objects asked for at once by id.
 pub const GET_MAX: usize = 1_000;

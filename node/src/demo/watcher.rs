@@ -62,7 +62,8 @@ impl Watcher {
     /// Starts to follow an entity as this front end, and waits until it has all there is.
     pub(super) async fn start(company: &Company, name: &str, entity: &str) -> anyhow::Result<Self> {
         let mut command = company.command(name)?;
-        command.args(["--as", name, "--json", "watch", entity]);
+        // What it sees is held against every version that there was.
+        command.args(["--as", name, "--json", "watch", entity, "--every-change"]);
         let mut child = command.stdout(Stdio::piped()).spawn().with_context(|| format!("cannot start {name}"))?;
         let output = child.stdout.take().context("a process started with a pipe has one")?;
         let seen = Arc::new(Mutex::new(Seen::default()));

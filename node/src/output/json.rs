@@ -60,21 +60,41 @@ pub(crate) fn event(event: &Event) -> Json {
     })
 }
 
-/// `{"update":"present"|"changes"|"progress","position",...}`.
+/// `{"update":"present"|"changes"|"progress","position",...}`; `"moment"` if the query says something about now, `"coalesced_from"` if commits
+/// were left out, `"place"` of what is in a window.
 pub(crate) fn update(update: &Update) -> Json {
+    let mut json = told(update);
+    if let Some(moment) = update.moment() {
+        json["moment"] = json!(moment);
+    }
+    json
+}
+
+fn told(update: &Update) -> Json {
     match update {
-        Update::Present { position, objects, complete } => json!({
+        Update::Present { position, objects, complete, .. } => json!({
             "update": "present",
             "position": position.0,
             "objects": objects.iter().map(object).collect::<Json>(),
             "complete": complete,
         }),
-        Update::Changes { position, changes } => json!({
-            "update": "changes",
-            "position": position.0,
-            "changes": changes.iter().map(change).collect::<Json>(),
-        }),
-        Update::Progress { position } => json!({ "update": "progress", "position": position.0 }),
+        Update::Changes { position, changes, places, coalesced_from, .. } => {
+            let mut places = places.iter();
+            let placed = |one| {
+                let mut json = change(one);
+                if let Some(place) = one.object().and_then(|_| places.next()) {
+                    json["place"] = json!(place);
+                }
+                json
+            };
+            let changes: Json = changes.iter().map(placed).collect();
+            let mut json = json!({ "update": "changes", "position": position.0, "changes": changes });
+            if let Some(from) = coalesced_from {
+                json["coalesced_from"] = json!(from.0);
+            }
+            json
+        }
+        Update::Progress { position, .. } => json!({ "update": "progress", "position": position.0 }),
     }
 }
 

@@ -1,4 +1,4 @@
-//! What a large cabinet costs: rebuilding and reopening it, asking it, the bytes of a commit, and what subscriptions cost a commit.
+//! What a large cabinet costs: rebuilding and reopening it, asking it, and the bytes of a commit.
 //!
 //! `cargo bench -p caps-store --bench cabinet -- [OBJECTS]`, a million if not given. It takes some minutes and a few gigabytes in the temporary
 //! directory. Figures depend on the machine; those that are compared are taken in one run.
@@ -10,13 +10,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use caps_model::messages::{From, Subscribe};
-use caps_model::{Author, Change, Commit, CommitId, Name, ObjectId, Position, Query, Record, Value, codec};
+use caps_model::{Author, Change, Commit, CommitId, Name, ObjectId, Query, Record, Value, codec};
 use caps_store::cabinet::{Cabinet, Proposal, admit};
 use caps_store::journal::{self, Entry, EntryKind, Options};
 use caps_store::state::{MemoryState, SledState, State};
 use caps_store::storage::DiskStorage;
-use caps_store::watchers::{Limits, Next, Watchers};
 
 fn main() {
     let objects = std::env::args().skip(1).find_map(|argument| argument.parse().ok()).unwrap_or(1_000_000);
@@ -24,10 +22,6 @@ fn main() {
     fs::create_dir_all(&directory).expect("the temporary directory can be written");
     large_cabinet(objects, &directory);
     fs::remove_dir_all(&directory).expect("what was made can be removed");
-    for subscriptions in [10, 1_000, 100_000] {
-        subscriptions_of_different_predicates(subscriptions);
-    }
-    subscriptions_that_all_match(10_000);
 }
 
 fn large_cabinet(objects: u64, directory: &Path) {
@@ -126,78 +120,6 @@ fn queries(of: &str, cabinet: &Cabinet<Box<dyn State>>, objects: u64) {
         let (p50, p99) = (took[TIMES / 2], took[TIMES * 99 / 100]);
         say(&format!("{of}: {what}"), &format!("p50 {p50:.1?}, p99 {p99:.1?}, looked at {}", explained.looked_at));
     }
-}
-
-/// What one commit costs, from its application to the telling, that concerns one of them.
-fn subscriptions_of_different_predicates(count: u64) {
-    let mut cabinet = Cabinet::new(MemoryState::new());
-    let mut watchers = Watchers::new(Limits { watchers: 200_000, ..Limits::default() }, Position::ZERO);
-    let group = ObjectId(1);
-    for number in 0..count {
-        let filter = match number % 4 {
-            0 => format!("number = {number}"),
-            1 => format!("number between {} and {}", number * 10 + 1_000_000, number * 10 + 1_000_009),
-            2 => format!("owner = #{}", ObjectId(u128::from(number) + 10_000)),
-            _ => format!("status = open and subject about 'only{number}'"),
-        };
-        let query = Query::all(Name::fixed("case")).and(filter.parse().expect("it is a filter"));
-        let query = query.and(format!("readers = #{group}").parse().expect("it is a filter"));
-        let id = watchers.add(Subscribe { query, from: From::Present }).expect("there is room");
-        while watchers.next(id, cabinet.state()).expect("the state answers") != Next::Idle {}
-    }
-    let mut took = Vec::new();
-    for index in 1..=TIMES as u64 {
-        // Each concerns the one that watches number 0, as another kind of object would concern nobody.
-        let mut change = case(index);
-        if let Change::Create { attributes, .. } = &mut change {
-            attributes.insert(Name::fixed("number"), vec![Value::Int(0)]);
-            attributes.insert(Name::fixed("readers"), vec![Value::Reference(group)]);
-        }
-        let proposal = Proposal::Commit(commit(index, vec![change]));
-        let began = now();
-        let applied = Arc::new(cabinet.apply(index, &proposal).expect("the state takes it"));
-        let awake = watchers.applied(&applied);
-        for id in &awake {
-            watchers.next(*id, cabinet.state()).expect("the state answers");
-        }
-        took.push(began.elapsed());
-        assert_eq!(awake.len(), 1, "one is concerned");
-    }
-    took.sort();
-    say(
-        &format!("a commit beside {count} subscriptions, one concerned"),
-        &format!("p50 {:.1?}, p99 {:.1?}", took[TIMES / 2], took[TIMES * 99 / 100]),
-    );
-}
-
-/// How long until the last of many that all follow the same is told.
-fn subscriptions_that_all_match(count: u64) {
-    let mut cabinet = Cabinet::new(MemoryState::new());
-    let mut watchers = Watchers::new(Limits::default(), Position::ZERO);
-    let before = resident_bytes();
-    for _ in 0..count {
-        let query = Query::all(Name::fixed("case")).and("status = open".parse().expect("it is a filter"));
-        let id = watchers.add(Subscribe { query, from: From::Present }).expect("there is room");
-        while watchers.next(id, cabinet.state()).expect("the state answers") != Next::Idle {}
-    }
-    let each = resident_bytes().saturating_sub(before) / count;
-    let mut took = Vec::new();
-    for index in 1..=20 {
-        let mut change = case(index);
-        if let Change::Create { attributes, .. } = &mut change {
-            attributes.insert(Name::fixed("status"), vec![Value::text("open")]);
-        }
-        let applied = Arc::new(cabinet.apply(index, &Proposal::Commit(commit(index, vec![change]))).expect("the state takes it"));
-        let began = now();
-        let awake = watchers.applied(&applied);
-        for id in &awake {
-            watchers.next(*id, cabinet.state()).expect("the state answers");
-        }
-        took.push(began.elapsed());
-        assert_eq!(awake.len() as u64, count);
-    }
-    took.sort();
-    say(&format!("a commit that concerns all of {count} subscriptions"), &format!("{:.1?} to the last, {each} bytes each", took[10]));
 }
 
 /// A case like those of the case desk: a number, a state, an owner, a due time, a subject.

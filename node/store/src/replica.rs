@@ -32,7 +32,7 @@ use std::time::Duration;
 use caps_model::messages::cabinet::{Committed, Members, Order, ReplicaStatus};
 use caps_model::messages::{AskOutcome, Outcome};
 use caps_model::{Commit, Name, Position};
-use caps_overlay::{Environment, Failure, Identity, Overlay, Rng, Service, Tasks, Workers};
+use caps_overlay::{Environment, Failure, Identity, Overlay, Rng, Service, Tasks, WallClock, Workers};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -189,7 +189,7 @@ impl Core {
 impl Store {
     /// Opens the journal in `storage`, brings the state up to it, and makes ready to serve. It reads as much as must be replayed, at once.
     pub fn open(settings: Settings, storage: Arc<dyn Storage>, environment: &Environment) -> Result<Self, OpenError> {
-        Self::open_in(settings, storage, &environment.rng, &*environment.workers, &environment.tasks)
+        Self::open_in(settings, storage, &environment.rng, &environment.wall_clock, &*environment.workers, &environment.tasks)
     }
 
     /// Opens it with just those parts of an environment that a replica takes by itself; the rest reaches it through the overlay.
@@ -197,6 +197,7 @@ impl Store {
         settings: Settings,
         storage: Arc<dyn Storage>,
         rng: &Rng,
+        wall_clock: &Arc<dyn WallClock>,
         workers: &dyn Workers,
         tasks: &Tasks,
     ) -> Result<Self, OpenError> {
@@ -231,6 +232,7 @@ impl Store {
             seat,
             membership,
             timing: settings.timing,
+            wall_clock: wall_clock.clone(),
             messages,
             asks,
             orders,

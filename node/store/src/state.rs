@@ -21,6 +21,7 @@ use bincode::{Decode, Encode};
 use caps_model::{Author, CommitId, DecodeError, Effect, Name, Object, ObjectId, Position, Record, Wire};
 
 pub use self::sled::{SledState, StateOpened};
+pub(crate) use index::ordered;
 pub use index::{Index, Place, Span};
 pub use memory::MemoryState;
 pub(crate) use plan::{plan, proposed};

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use caps_adapters::mail::Limits;
 use caps_frontend::{Client, ClientError, gateway};
-use caps_model::messages::{From, ObjectChange, Outcome, Update};
+use caps_model::messages::{From, ObjectChange, Outcome, Subscribe, Update};
 use caps_model::{CommitId, Filter, Name, Object, ObjectId, Query, Record, Value};
 use caps_overlay::{CallOptions, Identity, Layer, MethodId, Rng, To};
 use tokio::time::sleep;
@@ -58,7 +58,9 @@ impl Actor {
 
     /// Follows an entity for as long as the front end lives.
     pub(super) async fn follow(self, entity: &'static str) {
-        let mut subscription = self.client.subscribe(Query::all(Name::fixed(entity)), From::Present);
+        // What it was told is held against every version that there was.
+        let everything = Subscribe::new(Query::all(Name::fixed(entity)), From::Present).every_change();
+        let mut subscription = self.client.follow(everything);
         let key = (format!("{} {entity}", self.name), self.life);
         self.ledger.open().seen.entry(key.clone()).or_default();
         loop {
@@ -82,7 +84,7 @@ impl Actor {
                     seen.position = seen.position.max(position.0);
                 }
                 Update::Present { .. } => {}
-                Update::Changes { position, changes } => {
+                Update::Changes { position, changes, .. } => {
                     seen.disordered += u64::from(position.0 <= seen.position);
                     seen.position = position.0;
                     for change in changes {
@@ -91,7 +93,7 @@ impl Actor {
                         }
                     }
                 }
-                Update::Progress { position } => seen.position = seen.position.max(position.0),
+                Update::Progress { position, .. } => seen.position = seen.position.max(position.0),
             }
         }
     }

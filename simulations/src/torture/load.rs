@@ -157,7 +157,7 @@ impl Load {
 
     async fn follow(self, number: usize, from: Position) {
         let client = self.client(number).clone();
-        let mut subscribe = Subscribe { query: Query::all(Name::fixed(ENTRY)), from: From::After(from) };
+        let mut subscribe = Subscribe::new(Query::all(Name::fixed(ENTRY)), From::After(from)).every_change();
         self.ledger.open().told.entry(number).or_default().position = from.0;
         let mut replica = number;
         loop {

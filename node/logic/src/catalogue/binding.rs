@@ -1,5 +1,6 @@
 //! Queries of front ends, held against what the modules declare.
 
+use caps_model::messages::Subscribe;
 use caps_model::query::{Condition, ORDERS_MAX, Test};
 use caps_model::schema::Attribute;
 use caps_model::value::Decimal;
@@ -12,6 +13,22 @@ impl Catalogue {
     /// are unknown, or a condition on a range would spell them out bit by bit. Values are brought to the attributes' kinds where a person would
     /// expect it, now becomes `now_us`, and objects that others refer to count only if `rights` let the asker see them.
     pub(crate) fn bind(&self, query: Query, rights: &Filter, now_us: i64) -> Result<Query, String> {
+        self.bind_timeless(query.at(now_us), rights)
+    }
+
+    /// What a front end follows, if it may: as for [`bind`](Self::bind), but now stays now, and the attributes that it names are declared, too.
+    pub(crate) fn bind_followed(&self, subscribe: Subscribe) -> Result<Subscribe, String> {
+        // Bound to any moment, conditions on now show whether they are about moments.
+        self.bind(subscribe.query.clone(), &Filter::All, 0)?;
+        let query = self.bind_timeless(subscribe.query, &Filter::All)?;
+        let declared = self.entities.get(&query.entity).ok_or_else(|| format!("no module declares the entity {}", query.entity))?;
+        for attribute in &subscribe.attributes {
+            public(declared, attribute.as_str())?;
+        }
+        Ok(Subscribe { query, ..subscribe })
+    }
+
+    fn bind_timeless(&self, query: Query, rights: &Filter) -> Result<Query, String> {
         let declared = self.entities.get(&query.entity).ok_or_else(|| format!("no module declares the entity {}", query.entity))?;
         if query.order.len() > ORDERS_MAX {
             return Err(format!("an answer is ordered by at most {ORDERS_MAX} attributes"));
@@ -19,7 +36,7 @@ impl Catalogue {
         for order in &query.order {
             public(declared, order.attribute.as_str())?;
         }
-        let filter = self.bind_filter(declared, query.filter.at(now_us), rights)?;
+        let filter = self.bind_filter(declared, query.filter, rights)?;
         Ok(Query { filter: filter.and(rights.clone()), ..query })
     }
 

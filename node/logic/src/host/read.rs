@@ -101,15 +101,6 @@ impl Host {
         self.bound(query.clone(), &Filter::All).map(drop)
     }
 
-    /// A query that a front end may follow: it holds for what is in an object, and for nothing else.
-    pub(super) fn followed(&self, query: Query) -> Result<Query, Failure> {
-        if query.filter.reaches_through() || query.filter.is_relative_to_now() {
-            let sentence = "a subscription cannot reach through relations or say something about now";
-            return Err(Failure::new(codes::INVALID_QUERY, sentence));
-        }
-        self.bound(query, &Filter::All)
-    }
-
     /// The query as layer 1 is asked it on behalf of somebody with these rights, its limit within bounds.
     pub(super) fn bound(&self, query: Query, rights: &Filter) -> Result<Query, Failure> {
         let limit = query.limit.clamp(1, LIMIT_MAX);

@@ -5,8 +5,10 @@
 //! are known to be, at that position or later, those that layer 1 was asked with. When they change, the subscription starts again with the new
 //! ones and tells the difference: the change of rights is itself a commit, later than anything told, so positions still only grow.
 //!
-//! For the difference the host keeps the ids of what it told. It has them when the subscription started with the present; one that resumed
-//! after a position ends with [`RIGHTS_CHANGED`](codes::RIGHTS_CHANGED) instead, and the reader starts over.
+//! For the difference the host keeps the ids of what it told. It has them when the subscription started with the present; a window, or one that
+//! resumed after a position, ends with [`RIGHTS_CHANGED`](codes::RIGHTS_CHANGED) instead, and the reader starts over.
+//!
+//! Of updates the host holds one at a time: while a listener is slow layer 1 is not listened to, and tells the newest state when it is again.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -15,7 +17,7 @@ use std::time::Duration;
 
 use caps_model::messages::host::As;
 use caps_model::messages::{From as StartAt, ObjectChange, Subscribe, Update};
-use caps_model::{ObjectId, Position, Query};
+use caps_model::{Object, ObjectId, Position};
 use caps_overlay::Identity;
 use caps_overlay::bugs::{self, Bug};
 use caps_overlay::{Failure, Retry};
@@ -44,16 +46,14 @@ impl Host {
     /// long.
     pub async fn subscribe(&self, message: As<Subscribe>, peer: &Identity, ask: Ask, listener: &mut dyn Listener) -> Result<(), Failure> {
         let _counted = Counted::new(&self.counts).ok_or_else(busy)?;
-        let As { session, message: Subscribe { query, from } } = message;
-        let query = self.followed(query)?;
+        let As { session, message: subscribe } = message;
+        let subscribe = self.followed(subscribe)?;
+        let from = subscribe.from;
         let credential = Credential::of(session.as_ref(), peer);
-        let ask = match from {
-            StartAt::Present => ask,
-            StartAt::After(position) => ask.seeing(position),
-        };
+        let ask = ask.seeing(from.position().unwrap_or_default());
         let mut changes = self.principals.changes();
         let principal = self.principals.resolve(&credential, ask).await?;
-        let mut feed = Feed::new(self, credential, principal, query, from, ask, listener)?;
+        let mut feed = Feed::new(self, credential, principal, subscribe, ask, listener)?;
         feed.open(ask.seeing(feed.principal.position)).await?;
         loop {
             let expiry = feed.expires_in();
@@ -78,6 +78,13 @@ impl Host {
             }
         }
     }
+
+    /// What a front end may follow, whoever is behind it.
+    fn followed(&self, subscribe: Subscribe) -> Result<Subscribe, Failure> {
+        let invalid = |problem: String| Failure::new(codes::INVALID_QUERY, problem);
+        subscribe.check().map_err(|elusive| invalid(elusive.to_string()))?;
+        self.catalogue.bind_followed(subscribe).map_err(invalid)
+    }
 }
 
 /// One subscription as it runs.
@@ -85,14 +92,15 @@ struct Feed<'a> {
     host: &'a Host,
     credential: Credential,
     principal: Arc<Principal>,
-    query: Query,
+    /// Without the rights; it starts where the listener is told everything up to, and with the present before all of that has been told.
+    subscribe: Subscribe,
     ask: Ask,
     listener: &'a mut dyn Listener,
     upstream: Box<dyn Updates>,
-    /// Everything up to here has been told; `None` before all of the present has been.
-    told: Option<Position>,
-    /// Some of the present has been told.
+    /// Something has been told.
     begun: bool,
+    /// Only a part of the present has been told.
+    mid_present: bool,
     /// What the listener knows of; `None` if that is not known here.
     known: Option<BTreeSet<ObjectId>>,
 }
@@ -107,26 +115,28 @@ impl<'a> Feed<'a> {
         host: &'a Host,
         credential: Credential,
         principal: Arc<Principal>,
-        query: Query,
-        from: StartAt,
+        subscribe: Subscribe,
         ask: Ask,
         listener: &'a mut dyn Listener,
     ) -> Result<Self, Failure> {
-        let (told, known) = match from {
-            StartAt::Present => (None, Some(BTreeSet::new())),
+        let known = match subscribe.from.position() {
+            None if subscribe.window => None,
+            None => Some(BTreeSet::new()),
             // What the reader saw then it saw with the rights of then.
-            StartAt::After(position) if principal.since > position => return Err(rights_changed()),
-            StartAt::After(position) => (Some(position), None),
+            Some(position) if principal.since > position => return Err(rights_changed()),
+            Some(_) => None,
         };
         let ask = Ask { deadline: Instant::now() + SUBSCRIBED_FOR, ..ask };
         let upstream = Box::new(Nothing);
-        Ok(Self { host, credential, principal, query, ask, listener, upstream, told, begun: false, known })
+        Ok(Self { host, credential, principal, subscribe, ask, listener, upstream, begun: false, mid_present: false, known })
     }
 
     /// Starts to listen to layer 1, from where the listener is, with growing pauses while nobody answers.
     async fn open(&mut self, ask: Ask) -> Result<(), Failure> {
-        let told = if bugs::has(Bug::SubscriptionGap) { self.told.map(Position::next) } else { self.told };
-        let from = told.map_or(StartAt::Present, StartAt::After);
+        let from = match self.subscribe.from {
+            StartAt::After(position) if bugs::has(Bug::SubscriptionGap) => StartAt::After(position.next()),
+            told => told,
+        };
         let mut pause = PAUSE_MIN;
         for _ in 0..ATTEMPTS_MAX {
             match self.listen(from, ask).await {
@@ -147,31 +157,31 @@ impl<'a> Feed<'a> {
     async fn listen(&mut self, from: StartAt, ask: Ask) -> Result<Box<dyn Updates>, CabinetError> {
         // Somebody in no group sees nothing, and hears when that changes.
         let Some(rights) = self.principal.sees() else { return Ok(Box::new(Nothing)) };
-        let query = self.query.clone().and(rights);
+        let query = self.subscribe.query.clone().and(rights);
         let ask = Ask { deadline: Instant::now() + SUBSCRIBED_FOR, ..ask };
-        self.host.cabinet.subscribe(Subscribe { query, from }, ask).await
+        self.host.cabinet.subscribe(Subscribe { query, from, ..self.subscribe.clone() }, ask).await
     }
 
     async fn resume(&mut self, problem: &str) -> Result<(), Ended> {
-        tracing::debug!(problem, told = ?self.told, "resuming a subscription");
-        if self.told.is_none() && self.begun {
+        tracing::debug!(problem, told = ?self.subscribe.from, "resuming a subscription");
+        if self.mid_present {
             // Half of a present cannot be continued at another replica, whose present is another.
             let sentence = format!("the cabinet stopped in the middle of the present: {problem}");
             return Err(Ended::Failed(Failure::new(codes::CABINET_UNAVAILABLE, sentence).retry(Retry::Elsewhere)));
         }
         tokio::time::sleep(self.host.environment.rng.jitter(PAUSE_MIN)).await;
-        self.open(self.ask.seeing(self.told.unwrap_or_default())).await.map_err(Ended::Failed)
+        self.open(self.ask.seeing(self.told().unwrap_or_default())).await.map_err(Ended::Failed)
     }
 
     /// Tells an update of layer 1, once the rights are known to be right for it.
     async fn pass_on(&mut self, update: Update) -> Result<(), Ended> {
-        let position = match &update {
-            Update::Present { position, .. } | Update::Changes { position, .. } | Update::Progress { position } => *position,
-        };
+        let position = update.position();
         if let Update::Progress { .. } = update {
             // Progress is a convenience: not worth a look at the rights.
             let confirmed = self.host.principals.recall(&self.credential, position);
-            if !confirmed.is_some_and(|principal| principal.same_rights(&self.principal)) || self.told >= Some(position) {
+            if !confirmed.is_some_and(|principal| principal.same_rights(&self.principal))
+                || self.subscribe.from.place() >= update.resume_from().place()
+            {
                 return Ok(());
             }
             return self.tell(update).await;
@@ -206,17 +216,18 @@ impl<'a> Feed<'a> {
     /// Starts again with the present as the new rights show it, and tells what is different from what was told.
     async fn start_over(&mut self) -> Result<(), Ended> {
         let ended = |failure| Err(Ended::Failed(failure));
-        if self.told.is_none() && !self.begun {
+        if !self.begun && self.told().is_none() {
             return self.open(self.ask.seeing(self.principal.position)).await.map_err(Ended::Failed);
         }
-        let (Some(told), Some(known)) = (self.told, self.known.take()) else { return ended(rights_changed()) };
+        let (Some(told), Some(known)) = (self.told(), self.known.take()) else { return ended(rights_changed()) };
         let ask = self.ask.seeing(self.principal.position.max(told));
         let mut upstream = match self.listen(StartAt::Present, ask).await {
             Ok(upstream) => upstream,
             Err(problem) => return ended(problem.into()),
         };
-        let (position, mut changes, now_known) = if self.principal.groups.is_empty() {
-            (self.principal.position, Vec::new(), BTreeSet::new())
+        let (position, moment, mut changes, now_known) = if self.principal.groups.is_empty() {
+            let (_, moment) = self.subscribe.from.place().unwrap_or_default();
+            (self.principal.position, moment, Vec::new(), BTreeSet::new())
         } else {
             self.difference(upstream.as_mut(), told, &known).await?
         };
@@ -225,30 +236,33 @@ impl<'a> Feed<'a> {
             return ended(rights_changed());
         }
         (self.upstream, self.known) = (upstream, Some(now_known));
-        let update = if changes.is_empty() { Update::Progress { position } } else { Update::Changes { position, changes } };
-        self.told = Some(position);
+        let update = match changes.is_empty() {
+            true => Update::Progress { position, moment },
+            false => Update::Changes { position, moment, changes, places: Vec::new(), coalesced_from: None },
+        };
+        self.subscribe.from = update.resume_from();
         self.listener.tell(update).await.map_err(|ListenerGone| Ended::ListenerGone)
     }
 
-    /// Reads the whole present: its position, what the listener does not have, and all its ids.
+    /// Reads the whole present: its place, what the listener does not have, and all its ids.
     async fn difference(
         &mut self,
         upstream: &mut dyn Updates,
         told: Position,
         known: &BTreeSet<ObjectId>,
-    ) -> Result<(Position, Vec<ObjectChange>, BTreeSet<ObjectId>), Ended> {
+    ) -> Result<(Position, Option<i64>, Vec<ObjectChange>, BTreeSet<ObjectId>), Ended> {
         let (mut changes, mut now_known) = (Vec::new(), BTreeSet::new());
         loop {
             let part = match upstream.next().await {
-                Some(Ok(Update::Present { position, objects, complete })) => (position, objects, complete),
+                Some(Ok(Update::Present { position, moment, objects, complete })) => (position, moment, objects, complete),
                 Some(Err(problem)) => return Err(Ended::Failed(problem.into())),
                 _ => return Err(Ended::Failed(rights_changed())),
             };
-            let (position, objects, complete) = part;
+            let (position, moment, objects, complete) = part;
             for object in objects {
                 now_known.insert(object.id);
                 let (id, version) = (object.id, object.version);
-                let Some(object) = self.host.shown_to(&self.principal, object) else { continue };
+                let Some(object) = self.readable(object) else { continue };
                 match known.contains(&id) {
                     false => changes.push(ObjectChange::Added(object)),
                     true if version > told => changes.push(ObjectChange::Changed(object)),
@@ -259,32 +273,29 @@ impl<'a> Feed<'a> {
                 return Err(Ended::Failed(rights_changed()));
             }
             if complete {
-                return Ok((position, changes, now_known));
+                return Ok((position, moment, changes, now_known));
             }
         }
     }
 
     async fn tell(&mut self, update: Update) -> Result<(), Ended> {
-        self.begun = true;
-        self.told = update.resume().or(self.told);
         let update = self.shown(update);
         self.note(&update);
+        self.begun = true;
+        self.mid_present = update.resume().is_none();
+        self.subscribe.from = update.resume_from();
         self.listener.tell(update).await.map_err(|ListenerGone| Ended::ListenerGone)
     }
 
     fn shown(&self, update: Update) -> Update {
         let show = |object| self.host.catalogue.shown(object);
         match update {
-            Update::Present { position, objects, complete } => {
-                Update::Present { position, objects: objects.into_iter().map(show).collect(), complete }
+            Update::Present { position, moment, objects, complete } => {
+                Update::Present { position, moment, objects: objects.into_iter().map(show).collect(), complete }
             }
-            Update::Changes { position, changes } => {
-                let changes = changes.into_iter().map(|change| match change {
-                    ObjectChange::Added(object) => ObjectChange::Added(show(object)),
-                    ObjectChange::Changed(object) => ObjectChange::Changed(show(object)),
-                    removed @ ObjectChange::Removed(_) => removed,
-                });
-                Update::Changes { position, changes: changes.collect() }
+            Update::Changes { position, moment, changes, places, coalesced_from } => {
+                let changes = changes.into_iter().map(|change| change.shown(show)).collect();
+                Update::Changes { position, moment, changes, places, coalesced_from }
             }
             progress @ Update::Progress { .. } => progress,
         }
@@ -292,6 +303,10 @@ impl<'a> Feed<'a> {
 
     /// Keeps in mind what the listener knows of.
     fn note(&mut self, update: &Update) {
+        if matches!(update, Update::Present { .. }) && !self.mid_present && !self.subscribe.window {
+            // A new start: whatever was known before.
+            self.known = Some(BTreeSet::new());
+        }
         let Some(known) = &mut self.known else { return };
         match update {
             Update::Present { objects, .. } => known.extend(objects.iter().map(|object| object.id)),
@@ -307,6 +322,19 @@ impl<'a> Feed<'a> {
         }
         if known.len() > KNOWN_MAX {
             self.known = None;
+        }
+    }
+
+    /// Everything up to here has been told; `None` before all of the present has been.
+    fn told(&self) -> Option<Position> {
+        self.subscribe.from.position()
+    }
+
+    /// The object as the listener may see it. That it may be read is checked, not believed, unless what says so was not asked for.
+    fn readable(&self, object: Object) -> Option<Object> {
+        match self.subscribe.attributes.is_empty() {
+            true => self.host.shown_to(&self.principal, object),
+            false => Some(self.host.catalogue.shown(object)),
         }
     }
 

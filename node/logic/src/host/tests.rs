@@ -419,7 +419,7 @@ fn subscribe(world: &World, host: &Arc<Host>, peer: &Identity, from: StartAt) ->
     let (told, updates) = mpsc::unbounded_channel();
     let (host, peer, ask) = (host.clone(), peer.clone(), now(world));
     let task = tokio::spawn(async move {
-        let subscribe = Subscribe { query: Query::all(Name::fixed("note")), from };
+        let subscribe = Subscribe::new(Query::all(Name::fixed("note")), from);
         host.subscribe(as_node(subscribe), &peer, ask, &mut Told(told)).await
     });
     (updates, task)
@@ -519,6 +519,38 @@ fn a_resumed_subscription_whose_reader_changed_says_so() {
 }
 
 #[test]
+fn only_what_is_declared_and_no_secret_is_followed() {
+    run(async {
+        let world = world(14);
+        let host = world.host("host");
+        host.start();
+        let anna = world.member(&host, "anna", &["a"]).await;
+        let all = || Subscribe::new(Query::all(Name::fixed("note")), StartAt::Present);
+        let window = Subscribe { query: all().query.limit(5_000), ..all().window() };
+        let unknown = all().attributes([Name::fixed("colour")]);
+        let secret = Subscribe::new(Query::all(Name::fixed("user")), StartAt::Present).attributes([Name::fixed("password_hash")]);
+        let no_moment = Subscribe::new(all().query.and("words < now".parse().unwrap()), StartAt::Present);
+        for (subscribe, says) in
+            [(window, "1 to 1000"), (unknown, "no attribute colour"), (secret, "no attribute"), (no_moment, "words is of kind")]
+        {
+            let (told, _updates) = mpsc::unbounded_channel();
+            let refused = host.subscribe(as_node(subscribe), &anna, now(&world), &mut Told(told)).await.unwrap_err();
+            assert_eq!(refused.code, codes::INVALID_QUERY);
+            assert!(refused.message.contains(says), "{}", refused.message);
+        }
+        let (told, mut updates) = mpsc::unbounded_channel();
+        write(&world, &host, &anna, "one", "a").await;
+        let (follower, peer, ask) = (host.clone(), anna.clone(), now(&world));
+        let text = all().attributes([Name::fixed("words")]);
+        let task = tokio::spawn(async move { follower.subscribe(as_node(text), &peer, ask, &mut Told(told)).await });
+        settle().await;
+        let Update::Present { objects, .. } = updates.try_recv().unwrap() else { panic!("the present comes first") };
+        assert_eq!(objects[0].attributes.keys().map(Name::as_str).collect::<Vec<_>>(), ["words"]);
+        task.abort();
+    });
+}
+
+#[test]
 fn a_subscription_ends_with_its_session() {
     run(async {
         let world = world(13);
@@ -527,7 +559,7 @@ fn a_subscription_ends_with_its_session() {
         let peer = world.front_end("f");
         let session = host.login(login(&world, "eva", "right password"), &peer, now(&world)).await.unwrap().session;
         let (told, _updates) = mpsc::unbounded_channel();
-        let subscribe = Subscribe { query: Query::all(Name::fixed("note")), from: StartAt::Present };
+        let subscribe = Subscribe::new(Query::all(Name::fixed("note")), StartAt::Present);
         let message = As { session: Some(session), message: subscribe };
         world.clock.advance(std::time::Duration::from_secs(12 * 3_600 - 1));
         let mut told = Told(told);

@@ -8,9 +8,9 @@ use caps_model::messages::blobs::{Answer, Question};
 use caps_model::messages::cabinet::{Committed, ReplicaRole, ReplicaStatus};
 use caps_model::messages::inspect::{Counted, Inspect, Inspected};
 use caps_model::messages::{
-    AskOutcome, Event, From as StartAt, Get, Got, History, Latest, ObjectChange, Objects, Outcome, Subscribe, Timeline, Update,
+    AskOutcome, Event, Get, Got, History, Latest, ObjectChange, Objects, Outcome, Subscribe, Timeline, Update, projected,
 };
-use caps_model::{Commit, CommitId, Object, ObjectId, Position, Query, Read};
+use caps_model::{Commit, CommitId, Name, Object, ObjectId, Position, Query, Read};
 use caps_overlay::{Rng, watch};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -276,13 +276,12 @@ impl CabinetPort for MemoryCabinet {
     fn subscribe(&self, subscribe: Subscribe, _: Ask) -> BoxFuture<'_, Result<Box<dyn Updates>, CabinetError>> {
         async move {
             self.travel().await;
-            let Subscribe { query, from } = subscribe;
-            let told = match from {
-                StartAt::Present => None,
-                StartAt::After(position) => Some(position),
-            };
-            let position = self.shared.position.subscribe();
-            Ok(Box::new(MemoryUpdates { shared: self.shared.clone(), position, query, told }) as Box<dyn Updates>)
+            let Subscribe { query, from, objects, attributes, window, .. } = subscribe;
+            if window || !objects.is_empty() || query.filter.is_relative_to_now() {
+                return Err(CabinetError::Refused("this cabinet tells of whole queries without a clock only".to_owned()));
+            }
+            let (told, position) = (from.position(), self.shared.position.subscribe());
+            Ok(Box::new(MemoryUpdates { shared: self.shared.clone(), position, query, attributes, told }) as Box<dyn Updates>)
         }
         .boxed()
     }
@@ -319,6 +318,7 @@ struct MemoryUpdates {
     shared: Arc<Shared>,
     position: watch::Receiver<Position>,
     query: Query,
+    attributes: Vec<Name>,
     told: Option<Position>,
 }
 
@@ -326,9 +326,10 @@ impl MemoryUpdates {
     fn ready(&mut self) -> Option<Update> {
         let books = self.shared.books();
         let Some(told) = self.told else {
-            let objects = books.objects.values().filter(|object| self.query.matches(object)).cloned().collect();
+            let matching = books.objects.values().filter(|object| self.query.matches(object));
+            let objects = matching.map(|object| projected(object, &self.attributes)).collect();
             self.told = Some(books.position());
-            return Some(Update::Present { position: books.position(), objects, complete: true });
+            return Some(Update::Present { position: books.position(), moment: None, objects, complete: true });
         };
         if told >= books.position() {
             return None;
@@ -337,8 +338,11 @@ impl MemoryUpdates {
         self.told = Some(position);
         let index = usize::try_from(told.0).expect("a test makes few commits");
         let seen = books.log[index].iter().filter_map(|(before, after)| ObjectChange::seen(&self.query, before.as_ref(), after));
-        let changes: Vec<ObjectChange> = seen.collect();
-        Some(if changes.is_empty() { Update::Progress { position } } else { Update::Changes { position, changes } })
+        let changes: Vec<ObjectChange> = seen.map(|change| change.shown(|object| projected(&object, &self.attributes))).collect();
+        Some(match changes.is_empty() {
+            true => Update::Progress { position, moment: None },
+            false => Update::Changes { position, moment: None, changes, places: Vec::new(), coalesced_from: None },
+        })
     }
 }
 

@@ -137,7 +137,10 @@ impl Wire for As<Get> {}
 impl Wire for As<History> {}
 impl Wire for As<Inspect> {}
 impl Wire for As<AskOutcome> {}
-impl Wire for As<Subscribe> {}
+/// As [`Subscribe`] by itself.
+impl Wire for As<Subscribe> {
+    const SCHEMA: u8 = Subscribe::SCHEMA;
+}
 impl Wire for Call {}
 impl Wire for Called {}
 impl Wire for Schemas {}

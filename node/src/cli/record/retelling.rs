@@ -221,7 +221,7 @@ mod tests {
             line((2_200, 2_300), host::CALL, call(2), called.clone()),
             line((2_400, 2_500), host::CALL, call(3), called.clone()),
             line((2_600, 2_700), host::CALL, call(77), called),
-            line((2_650, 9_700), host::SUBSCRIBE, encode(&Subscribe { query: of_case, from: From::Present }).unwrap(), Vec::new()),
+            line((2_650, 9_700), host::SUBSCRIBE, encode(&Subscribe::new(of_case, From::Present)).unwrap(), Vec::new()),
             line((9_800, 9_900), host::HISTORY, encode(&History { object: ObjectId(90), before: None, limit: 5 }).unwrap(), Vec::new()),
         ];
         let steps = steps(&read(&lines.join("\n")).unwrap()).unwrap();

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use caps_model::messages::cabinet::{MemberStatus, Members, ReplicaRole, ReplicaStatus, RoundTrip};
 use caps_model::{DecodeError, Name, Position};
-use caps_overlay::{Failure, Identity, watch};
+use caps_overlay::{Failure, Identity, WallClock, watch};
 use raft::eraftpb::Message;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::Instant;
@@ -38,6 +38,8 @@ pub(crate) struct Shared {
     /// Every other node that may keep a replica.
     pub(crate) others: Vec<Identity>,
     pub(crate) timing: Timing,
+    /// For what subscriptions say about now; nothing that replicas agree on depends on it.
+    pub(crate) wall_clock: Arc<dyn WallClock>,
     /// Into the driver.
     pub(crate) messages: mpsc::Sender<Message>,
     pub(crate) asks: mpsc::Sender<Ask>,
@@ -141,6 +143,7 @@ pub(crate) struct Parts {
     pub(crate) seat: Seat,
     pub(crate) membership: Membership,
     pub(crate) timing: Timing,
+    pub(crate) wall_clock: Arc<dyn WallClock>,
     pub(crate) messages: mpsc::Sender<Message>,
     pub(crate) asks: mpsc::Sender<Ask>,
     pub(crate) orders: mpsc::Sender<OrderAsk>,
@@ -161,6 +164,7 @@ impl Shared {
             identity: parts.identity,
             others: parts.others,
             timing: parts.timing,
+            wall_clock: parts.wall_clock,
             messages: parts.messages,
             asks: parts.asks,
             orders: parts.orders,

@@ -44,7 +44,7 @@ pub(crate) async fn serve(shared: Arc<Shared>, subscribe: Subscribe, sink: &mut 
             // A catch-up reads in slices; between two of them everybody else has a turn.
             Next::Working => tokio::task::yield_now().await,
             Next::Idle => {
-                if let Some(progress) = watcher.idle().await
+                if let Some(progress) = watcher.idle(shared.wall_clock.now_micros()).await
                     && !sink.send(bytes(&progress)?).await
                 {
                     return Ok(());
@@ -65,8 +65,9 @@ impl Watching {
     async fn start(shared: &Arc<Shared>, subscribe: Subscribe) -> Result<Self, Failure> {
         loop {
             let wake = Arc::new(Notify::new());
-            let added = shared.with_watchers(|watchers, wakes, _| {
-                let id = watchers.add(subscribe.clone())?;
+            let now_us = shared.wall_clock.now_micros();
+            let added = shared.with_watchers(|watchers, wakes, cabinet| {
+                let id = watchers.add(subscribe.clone(), now_us, cabinet.state())?;
                 wakes.insert(id, wake.clone());
                 Ok(id)
             });
@@ -77,23 +78,33 @@ impl Watching {
                     let arrival = shared.at_least(after).map_err(|_| failure::overloaded("too many readers wait for this replica"))?;
                     arrival.await.map_err(|_| failure::stopped())?;
                 }
-                Err(error) => return Err(failure::overloaded(&error.to_string())),
+                Err(error @ AddError::TooMany(_)) => return Err(failure::overloaded(&error.to_string())),
+                Err(AddError::Elusive(elusive)) => return Err(failure::malformed(&elusive)),
+                Err(AddError::State(error)) => return Err(shared.state_failed(error)),
             }
         }
     }
 
     fn next(&self) -> Result<Next, Failure> {
-        let next = self.shared.with_watchers(|watchers, _, cabinet| watchers.next(self.id, cabinet.state()));
+        let now_us = self.shared.wall_clock.now_micros();
+        let next = self.shared.with_watchers(|watchers, _, cabinet| watchers.next(self.id, now_us, cabinet.state()));
         next.map_err(|error| self.shared.state_failed(error))
     }
 
-    /// Waits until there may be something to say; now and then there is at least how far this replica has come.
-    async fn idle(&self) -> Option<Update> {
+    /// Waits until there may be something to say, at `now_us` or later; now and then there is at least how far this replica has come.
+    async fn idle(&self, now_us: i64) -> Option<Update> {
+        let due = self.shared.with_watchers(|watchers, _, _| watchers.due(self.id));
+        // A moment passes when the clock has come to it, and timers may be early by their grain.
+        let until_due = due.map(|due| Duration::from_micros(due.saturating_sub(now_us).max(0).unsigned_abs()) + TIMER_GRAIN);
+        let pause = until_due.unwrap_or(PROGRESS_EVERY).min(PROGRESS_EVERY);
         tokio::select! {
             // A change first: it says how far we are, too.
             biased;
             () = self.wake.notified() => None,
-            () = tokio::time::sleep(PROGRESS_EVERY) => self.shared.with_watchers(|watchers, _, _| watchers.progress(self.id)),
+            () = tokio::time::sleep(pause) => match pause < PROGRESS_EVERY {
+                true => None,
+                false => self.shared.with_watchers(|watchers, _, _| watchers.progress(self.id)),
+            },
         }
     }
 }
@@ -114,5 +125,9 @@ fn bytes(update: &Update) -> Result<Bytes, Failure> {
     codec::encode(update).map(Bytes::from).map_err(|error| failure::broken(&error))
 }
 
-/// How often an idle reader is told how far this replica has come, so that it resumes near the present.
+/// How often an idle reader is told how far this replica has come, so that it resumes near the present. It is also how late a clock that jumps
+/// ahead is noticed.
 const PROGRESS_EVERY: Duration = Duration::from_secs(5);
+
+/// What timers count in.
+const TIMER_GRAIN: Duration = Duration::from_millis(1);

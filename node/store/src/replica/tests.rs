@@ -1,7 +1,8 @@
 //! Three whole replicas in one process, in paused time: everything but the overlay. `loopback` has that, too.
 
-mod care;
 mod blobs;
+mod care;
+mod following;
 mod loopback;
 mod members;
 
@@ -13,7 +14,7 @@ use bytes::Bytes;
 use caps_model::messages::cabinet::{COMMIT, Committed, JOIN, MEMBERS, ORDER};
 use caps_model::messages::{AskOutcome, From, ObjectChange, Outcome, Subscribe, Update};
 use caps_model::{Author, Change, Commit, CommitId, Name, ObjectId, Position, Query, codec};
-use caps_overlay::{CallError, Identity, Layer, Priority, Rng, Tasks, Worker, Workers};
+use caps_overlay::{CallError, Identity, Layer, Priority, Rng, Tasks, WallClock, Worker, Workers};
 use futures_util::future::BoxFuture;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
@@ -259,7 +260,7 @@ impl Group {
             reserve_bytes: RESERVE_BYTES,
         };
         let storage = Arc::new(self.disks[&voter].clone());
-        let store = Store::open_in(settings, storage, &self.rng.fork(), &Inline, &tasks).unwrap();
+        let store = Store::open_in(settings, storage, &self.rng.fork(), &wall_clock(), &Inline, &tasks).unwrap();
         self.net.stores.lock().unwrap().insert(voter, store.clone());
         self.net.silent.lock().unwrap().retain(|silent| *silent != voter);
         store.run_with(Arc::new(NetPeers { net: self.net.clone(), me: voter, tasks: tasks.clone() }));
@@ -302,7 +303,7 @@ impl Group {
         let told = Arc::new(Mutex::new(Vec::new()));
         let mut sink = Collect(told.clone());
         let shared = self.store(voter).shared;
-        let subscribe = Subscribe { query: Query::all(Name::fixed("thing")), from };
+        let subscribe = Subscribe::new(Query::all(Name::fixed("thing")), from).every_change();
         let task = tokio::spawn(async move {
             // A replica that is killed ends its subscriptions; the reader goes on elsewhere.
             subscription::serve(shared, subscribe, &mut sink).await.ok();
@@ -454,3 +455,17 @@ const VOTERS: [u64; 3] = [1, 2, 3];
 
 /// Every node that may keep a replica.
 const NODES: [u64; 5] = [1, 2, 3, 4, 5];
+
+/// The time since the test began, which stands still while it works.
+#[derive(Debug)]
+struct PausedClock(Instant);
+
+impl WallClock for PausedClock {
+    fn now_micros(&self) -> i64 {
+        i64::try_from(self.0.elapsed().as_micros()).unwrap()
+    }
+}
+
+fn wall_clock() -> Arc<dyn WallClock> {
+    Arc::new(PausedClock(Instant::now()))
+}

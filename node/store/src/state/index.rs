@@ -51,6 +51,12 @@ impl Place {
         &self.0[..self.0.len() - ID_BYTES]
     }
 
+    /// The value, if it is a moment, or a moment under a key.
+    pub(crate) fn timestamp(&self) -> Option<i64> {
+        let (before, micros) = self.value().split_last_chunk()?;
+        (before.last() == Some(&TIMESTAMP)).then(|| i64::from_be_bytes(*micros) ^ i64::MIN)
+    }
+
     /// The object.
     pub(crate) fn object(&self) -> ObjectId {
         let id = self.0.last_chunk().expect("a place ends with an id");

@@ -4,36 +4,43 @@
 //! is shared by the fewest others is taken, so that a condition which all queries have, such as a right, ties nobody. Whether a change concerns
 //! a watcher is for its query to say.
 
+mod marks;
 mod ranges;
+mod table;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
 
 use caps_model::query::{Condition, Test, words_of};
-use caps_model::{Entry, Filter, Name, Object, Query, Value};
+use caps_model::{Entry, Filter, Name, Object, ObjectId, Value};
 
+use self::marks::Marks;
 use self::ranges::Ranges;
+use self::table::Table;
 use super::WatcherId;
+use super::sought::Sought;
 use crate::state::Changed;
 
-/// The queries of all watchers, by what an object must be or have to match them.
+/// What all watchers follow, by what an object must be or have for them.
 #[derive(Debug, Default)]
 pub(super) struct Interests {
     entities: BTreeMap<Name, EntityInterests>,
-    anchors: BTreeMap<WatcherId, (Name, Vec<Anchor>)>,
+    anchors: HashMap<WatcherId, (Name, Box<[Anchor]>)>,
+    marks: Marks,
 }
 
 #[derive(Debug, Default)]
 struct EntityInterests {
     attributes: BTreeMap<Name, AttributeInterests>,
-    words: BTreeMap<String, BTreeSet<WatcherId>>,
+    words: Table,
+    objects: Table,
     /// Queries that nothing ties.
     any: BTreeSet<WatcherId>,
 }
 
 #[derive(Debug, Default)]
 struct AttributeInterests {
-    values: BTreeMap<Value, BTreeSet<WatcherId>>,
+    values: Table,
     ranges: Ranges,
     present: BTreeSet<WatcherId>,
 }
@@ -41,22 +48,28 @@ struct AttributeInterests {
 /// Something that an object has if it matches; of several anchors of one query, at least one.
 #[derive(Clone, Debug, PartialEq)]
 enum Anchor {
-    /// This value of this attribute.
-    Value(Name, Value),
+    /// A value of this mark in this attribute.
+    Value(Name, u64),
     /// A value of this attribute between the two, ends included.
     Range(Name, Option<Value>, Option<Value>),
     /// Some value of this attribute.
     Present(Name),
-    /// This word in some text.
-    Word(String),
+    /// A word of this mark in some text.
+    Word(u64),
+    /// The name of this mark.
+    Object(u64),
 }
 
 impl Interests {
-    pub(super) fn add(&mut self, id: WatcherId, query: &Query) {
-        let entity = self.entities.entry(query.entity.clone()).or_default();
-        let anchors = entity.anchors(&query.filter);
+    pub(super) fn add(&mut self, id: WatcherId, sought: &Sought) {
+        let name = &sought.query().entity;
+        let entity = self.entities.entry(name.clone()).or_default();
+        let anchors = match sought.objects() {
+            [] => entity.anchors(sought.filter(), &self.marks),
+            named => Some(named.iter().map(|object: &ObjectId| Anchor::Object(self.marks.of_object(*object))).collect()),
+        };
         entity.tie(id, anchors.as_deref());
-        self.anchors.insert(id, (query.entity.clone(), anchors.unwrap_or_default()));
+        self.anchors.insert(id, (name.clone(), anchors.unwrap_or_default().into()));
     }
 
     /// Forgets a watcher, and the places that only it needed.
@@ -69,17 +82,20 @@ impl Interests {
         }
     }
 
-    /// The watchers whose queries may match one of these objects before or after the change, in order.
-    pub(super) fn concerned(&self, changes: &[Changed]) -> BTreeSet<WatcherId> {
-        let mut concerned = BTreeSet::new();
+    /// The watchers that one of these objects may concern before or after the change, in order.
+    pub(super) fn concerned(&self, changes: &[Changed]) -> Vec<WatcherId> {
+        let mut concerned = Vec::new();
         for change in changes {
             for entity in change.after.entities().filter_map(|entity| self.entities.get(entity)) {
                 concerned.extend(&entity.any);
+                entity.objects.gather(self.marks.of_object(change.after.id), &mut concerned);
                 for object in change.before.iter().chain([&change.after]) {
-                    entity.tied_by(object, &mut concerned);
+                    entity.tied_by(object, &self.marks, &mut concerned);
                 }
             }
         }
+        concerned.sort_unstable();
+        concerned.dedup();
         concerned
     }
 }
@@ -88,14 +104,17 @@ impl EntityInterests {
     /// The anchors of a filter; `None`: an object may match without any.
     ///
     /// Filters come from the wire and are at most `DEPTH_MAX` deep, so this recursion is bounded.
-    fn anchors(&self, filter: &Filter) -> Option<Vec<Anchor>> {
+    fn anchors(&self, filter: &Filter, marks: &Marks) -> Option<Vec<Anchor>> {
         match filter {
             Filter::All | Filter::Not(_) | Filter::Through { .. } => None,
-            Filter::Where(condition) => of_condition(condition),
-            Filter::Text(words) => words.iter().find(|word| !word.begins).map(|word| vec![Anchor::Word(word.text.clone())]),
-            Filter::And(all) => all.iter().filter_map(|filter| self.anchors(filter)).min_by_key(|anchors| self.shared(anchors)),
+            Filter::Where(condition) => of_condition(condition, marks),
+            Filter::Text(words) => words.iter().find(|word| !word.begins).map(|word| vec![Anchor::Word(marks.of_word(&word.text))]),
+            Filter::And(all) => {
+                let each = all.iter().filter_map(|filter| self.anchors(filter, marks));
+                each.min_by_key(|anchors| self.shared(anchors))
+            }
             Filter::Or(any) => {
-                let anchors: Option<Vec<Vec<Anchor>>> = any.iter().map(|filter| self.anchors(filter)).collect();
+                let anchors: Option<Vec<Vec<Anchor>>> = any.iter().map(|filter| self.anchors(filter, marks)).collect();
                 anchors.map(|anchors| anchors.concat()).filter(|anchors| anchors.len() <= ANCHORS_MAX)
             }
         }
@@ -104,14 +123,17 @@ impl EntityInterests {
     /// How many watchers these anchors are shared with, and something for what they cost.
     fn shared(&self, anchors: &[Anchor]) -> usize {
         let shared = |anchor: &Anchor| match anchor {
-            Anchor::Value(attribute, value) => self.attributes.get(attribute).and_then(|at| at.values.get(value)).map_or(0, BTreeSet::len),
+            Anchor::Value(attribute, mark) => self.attributes.get(attribute).map_or(0, |at| at.values.count(*mark)),
             Anchor::Range(attribute, from, to) => {
-                let ranges = self.attributes.get(attribute).map(|at| &at.ranges);
-                let end = from.as_ref().or(to.as_ref());
-                ranges.zip(end).map_or(0, |(ranges, end)| ranges.holding(end).count()) + RANGE_COST
+                let mut found = Vec::new();
+                if let (Some(at), Some(end)) = (self.attributes.get(attribute), from.as_ref().or(to.as_ref())) {
+                    at.ranges.gather(end, &mut found);
+                }
+                found.len() + RANGE_COST
             }
             Anchor::Present(attribute) => self.attributes.get(attribute).map_or(0, |at| at.present.len()) + PRESENT_COST,
-            Anchor::Word(word) => self.words.get(word).map_or(0, BTreeSet::len) + WORD_COST,
+            Anchor::Word(mark) => self.words.count(*mark) + WORD_COST,
+            Anchor::Object(mark) => self.objects.count(*mark),
         };
         anchors.iter().map(shared).sum()
     }
@@ -122,36 +144,38 @@ impl EntityInterests {
             return;
         };
         for anchor in anchors {
-            match anchor.clone() {
-                Anchor::Value(attribute, value) => {
-                    self.attributes.entry(attribute).or_default().values.entry(value).or_default().insert(id);
-                }
-                Anchor::Range(attribute, from, to) => self.attributes.entry(attribute).or_default().ranges.insert(from, to, id),
+            match anchor {
+                Anchor::Value(attribute, mark) => self.attribute(attribute).values.insert(*mark, id),
+                Anchor::Range(attribute, from, to) => self.attribute(attribute).ranges.insert(from.as_ref(), to.as_ref(), id),
                 Anchor::Present(attribute) => {
-                    self.attributes.entry(attribute).or_default().present.insert(id);
+                    self.attribute(attribute).present.insert(id);
                 }
-                Anchor::Word(word) => {
-                    self.words.entry(word).or_default().insert(id);
-                }
+                Anchor::Word(mark) => self.words.insert(*mark, id),
+                Anchor::Object(mark) => self.objects.insert(*mark, id),
             }
         }
+    }
+
+    fn attribute(&mut self, name: &Name) -> &mut AttributeInterests {
+        self.attributes.entry(name.clone()).or_default()
     }
 
     fn untie(&mut self, id: WatcherId, anchors: &[Anchor]) {
         self.any.remove(&id);
         for anchor in anchors {
             match anchor {
-                Anchor::Word(word) => remove_from(&mut self.words, word, id),
+                Anchor::Word(mark) => self.words.remove(*mark, id),
+                Anchor::Object(mark) => self.objects.remove(*mark, id),
                 Anchor::Value(attribute, _) | Anchor::Range(attribute, ..) | Anchor::Present(attribute) => {
                     let Some(at) = self.attributes.get_mut(attribute) else { continue };
                     match anchor {
-                        Anchor::Value(_, value) => remove_from(&mut at.values, value, id),
+                        Anchor::Value(_, mark) => at.values.remove(*mark, id),
                         Anchor::Range(..) => at.ranges.remove(id),
                         _ => {
                             at.present.remove(&id);
                         }
                     }
-                    if at.values.is_empty() && at.ranges.is_empty() && at.present.is_empty() {
+                    if at.values.is_empty() && at.present.is_empty() && at.ranges.is_empty() {
                         self.attributes.remove(attribute);
                     }
                 }
@@ -159,35 +183,37 @@ impl EntityInterests {
         }
     }
 
-    fn tied_by(&self, object: &Object, concerned: &mut BTreeSet<WatcherId>) {
+    fn tied_by(&self, object: &Object, marks: &Marks, concerned: &mut Vec<WatcherId>) {
         for (name, values) in &object.attributes {
             let Some(at) = self.attributes.get(name) else { continue };
             concerned.extend(&at.present);
             for value in values {
-                concerned.extend(at.values.get(value).into_iter().flatten());
-                concerned.extend(at.ranges.holding(value));
+                if !at.values.is_empty() {
+                    at.values.gather(marks.of_value(value), concerned);
+                }
+                at.ranges.gather(value, concerned);
             }
         }
         if self.words.is_empty() {
             return;
         }
         for word in object.attributes.values().flatten().filter_map(Value::text_within).flat_map(words_of) {
-            concerned.extend(self.words.get(&word).into_iter().flatten());
+            self.words.gather(marks.of_word(&word), concerned);
         }
     }
 
     fn is_empty(&self) -> bool {
-        self.any.is_empty() && self.attributes.is_empty() && self.words.is_empty()
+        self.any.is_empty() && self.attributes.is_empty() && self.words.is_empty() && self.objects.is_empty()
     }
 }
 
-fn of_condition(Condition { attribute, key, test }: &Condition) -> Option<Vec<Anchor>> {
+fn of_condition(Condition { attribute, key, test }: &Condition, marks: &Marks) -> Option<Vec<Anchor>> {
     let wrapped = |value: &Value| match key {
         None => Some(value.clone()),
         Some(key) => Entry::new(key.clone(), value.clone()).map(|entry| Value::Entry(Box::new(entry))),
     };
     let present = || vec![Anchor::Present(attribute.clone())];
-    let value = |value: &Value| wrapped(value).map(|value| Anchor::Value(attribute.clone(), value));
+    let value = |value: &Value| wrapped(value).map(|value| Anchor::Value(attribute.clone(), marks.of_value(&value)));
     match test {
         Test::Equal(wanted) => value(wanted).map(|anchor| vec![anchor]),
         Test::In(wanted) if wanted.len() <= ANCHORS_MAX => wanted.iter().map(value).collect(),
@@ -195,7 +221,7 @@ fn of_condition(Condition { attribute, key, test }: &Condition) -> Option<Vec<An
         Test::Range { from, to } if key.is_none() => Some(vec![Anchor::Range(attribute.clone(), end(from), end(to))]),
         Test::Words(words) => {
             let word = words.iter().find(|word| !word.begins);
-            Some(word.map_or_else(present, |word| vec![Anchor::Word(word.text.clone())]))
+            Some(word.map_or_else(present, |word| vec![Anchor::Word(marks.of_word(&word.text))]))
         }
         Test::Present | Test::In(_) | Test::Range { .. } | Test::Like(_) => Some(present()),
         Test::FromNow { .. } => None,
@@ -206,15 +232,6 @@ fn end(bound: &Bound<Value>) -> Option<Value> {
     match bound {
         Bound::Included(value) | Bound::Excluded(value) => Some(value.clone()),
         Bound::Unbounded => None,
-    }
-}
-
-fn remove_from<K: Ord>(map: &mut BTreeMap<K, BTreeSet<WatcherId>>, key: &K, id: WatcherId) {
-    if let Some(ids) = map.get_mut(key) {
-        ids.remove(&id);
-        if ids.is_empty() {
-            map.remove(key);
-        }
     }
 }
 
@@ -230,10 +247,12 @@ const PRESENT_COST: usize = 1_000;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use caps_model::{ObjectId, Position};
+    use caps_model::messages::{From, Subscribe};
+    use caps_model::{Position, Query};
 
-    fn query(filter: &str) -> Query {
-        Query::all(Name::fixed("case")).and(filter.parse().unwrap())
+    fn sought(filter: &str) -> Sought {
+        let query = Query::all(Name::fixed("case")).and(filter.parse().unwrap());
+        Sought::new(Subscribe::new(query, From::Present), 0)
     }
 
     fn change(attributes: &[(&'static str, Value)]) -> Changed {
@@ -245,7 +264,7 @@ mod tests {
     fn a_condition_that_all_share_ties_nobody() {
         let mut interests = Interests::default();
         for number in 0..1_000 {
-            interests.add(WatcherId(number), &query(&format!("readers = g and number = {number}")));
+            interests.add(WatcherId(number), &sought(&format!("readers = g and number = {number}")));
         }
         let concerned = interests.concerned(&[change(&[("readers", Value::text("g")), ("number", Value::Int(7))])]);
         // The first came when nobody shared anything yet.
@@ -268,18 +287,31 @@ mod tests {
             "not number = 5",
             "names['sv'] = 5",
             "number = 6",
+            "number = 5 and due < now",
+            "due < now",
         ];
         for (id, filter) in (0..).zip(filters) {
-            interests.add(WatcherId(id), &query(filter));
+            interests.add(WatcherId(id), &sought(filter));
         }
         let names = Value::Entry(Box::new(Entry::new("sv", Value::Int(5)).unwrap()));
         let changed = change(&[("number", Value::Int(5)), ("subject", Value::text("the pump")), ("names", names)]);
         let concerned: Vec<u64> = interests.concerned(&[changed]).iter().map(|id| id.0).collect();
         // Ends of ranges are taken in; the query says that 5 is not below 5.
-        assert_eq!(concerned, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
-        for id in 0..12 {
+        assert_eq!(concerned, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 13]);
+        for id in 0..14 {
             interests.remove(WatcherId(id));
         }
         assert!(interests.entities.is_empty() && interests.anchors.is_empty());
+    }
+
+    #[test]
+    fn given_objects_tie_to_their_names() {
+        let mut interests = Interests::default();
+        let all = Query::all(Name::fixed("case"));
+        for number in 0..100 {
+            let subscribe = Subscribe::new(all.clone(), From::Present).objects([ObjectId(number), ObjectId(1_000)]);
+            interests.add(WatcherId(u64::try_from(number).unwrap()), &Sought::new(subscribe, 0));
+        }
+        assert_eq!(interests.concerned(&[change(&[])]), [WatcherId(1)]);
     }
 }

@@ -28,8 +28,14 @@ impl Recent {
         self.bytes += bytes;
         self.commits.push_back((applied, bytes));
         while self.bytes > self.bytes_max {
-            let Some((_, bytes)) = self.commits.pop_front() else { break };
-            self.bytes -= bytes;
+            self.drop_oldest();
+        }
+    }
+
+    /// Forgets what commits before `position` changed: whoever needs it reads it from the state, as that is by then.
+    pub(super) fn forget_before(&mut self, position: Position) {
+        while self.commits.front().is_some_and(|(applied, _)| applied.position < position) {
+            self.drop_oldest();
         }
     }
 
@@ -40,6 +46,17 @@ impl Recent {
         match place.and_then(|place| self.commits.get(place)) {
             Some((applied, _)) => Ok(Cow::Borrowed(&applied.changes)),
             None => read_changes(position, state).map(Cow::Owned),
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn kept(&self) -> Vec<Position> {
+        self.commits.iter().map(|(applied, _)| applied.position).collect()
+    }
+
+    fn drop_oldest(&mut self) {
+        if let Some((_, bytes)) = self.commits.pop_front() {
+            self.bytes -= bytes;
         }
     }
 }

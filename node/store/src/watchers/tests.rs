@@ -1,3 +1,5 @@
+mod readers;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -15,11 +17,13 @@ struct Desk {
     cabinet: Cabinet<MemoryState>,
     watchers: Watchers,
     next_commit: u128,
+    /// The replica's clock.
+    now_us: i64,
 }
 
 impl Desk {
     fn new(limits: Limits) -> Self {
-        Self { cabinet: Cabinet::new(MemoryState::new()), watchers: Watchers::new(limits, Position::ZERO), next_commit: 1_000 }
+        Self { cabinet: Cabinet::new(MemoryState::new()), watchers: Watchers::new(limits, Position::ZERO), next_commit: 1_000, now_us: 0 }
     }
 
     fn change(&mut self, changes: Vec<caps_model::Change>) -> Vec<WatcherId> {
@@ -29,14 +33,22 @@ impl Desk {
     }
 
     fn watch(&mut self, query: Query, from: From) -> WatcherId {
-        self.watchers.add(Subscribe { query, from }).unwrap()
+        self.follow(Subscribe::new(query, from).every_change())
+    }
+
+    fn follow(&mut self, subscribe: Subscribe) -> WatcherId {
+        self.watchers.add(subscribe, self.now_us, self.cabinet.state()).unwrap()
+    }
+
+    fn next(&mut self, id: WatcherId) -> Next {
+        self.watchers.next(id, self.now_us, self.cabinet.state()).unwrap()
     }
 
     /// Everything there is to tell now.
     fn drain(&mut self, id: WatcherId) -> Vec<Update> {
         let mut updates = Vec::new();
         loop {
-            match self.watchers.next(id, self.cabinet.state()).unwrap() {
+            match self.next(id) {
                 Next::Update(update) => updates.push(update),
                 Next::Working => {}
                 Next::Idle => return updates,
@@ -57,7 +69,8 @@ fn open_cases() -> Query {
     Query::equal(Name::fixed("case"), Name::fixed("state"), Value::text("open"))
 }
 
-/// `+` added, `~` changed, `-` removed, in front of the id; positions in front of all.
+/// `+` added, `~` changed, `-` removed, in front of the id, `@` in front of the place in a window; positions in front of all, with the moment
+/// where there is one.
 fn render(updates: &[Update]) -> Vec<String> {
     let change = |change: &ObjectChange| match change {
         ObjectChange::Added(object) => format!("+{}", object.id.0),
@@ -65,13 +78,25 @@ fn render(updates: &[Update]) -> Vec<String> {
         ObjectChange::Removed(id) => format!("-{}", id.0),
     };
     let render = |update: &Update| match update {
-        Update::Present { position, objects, complete } => {
-            format!("{position} {:?} {}", objects.iter().map(|o| o.id.0).collect::<Vec<_>>(), if *complete { "all" } else { "..." })
+        Update::Present { objects, complete, .. } => {
+            format!("{:?} {}", objects.iter().map(|o| o.id.0).collect::<Vec<_>>(), if *complete { "all" } else { "..." })
         }
-        Update::Changes { position, changes } => format!("{position} {}", changes.iter().map(change).collect::<Vec<_>>().join(" ")),
-        Update::Progress { position } => format!("{position}"),
+        Update::Changes { changes, places, coalesced_from, .. } => {
+            let mut places = places.iter();
+            let mut change = |one: &ObjectChange| {
+                let place = one.object().and_then(|_| places.next()).map(|place| format!("@{place}"));
+                change(one) + &place.unwrap_or_default()
+            };
+            let all = changes.iter().map(&mut change).collect::<Vec<_>>().join(" ");
+            all + &coalesced_from.map(|from| format!(" since {from}")).unwrap_or_default()
+        }
+        Update::Progress { .. } => String::new(),
     };
-    updates.iter().map(render).collect()
+    let place = |update: &Update| match update.moment() {
+        None => update.position().to_string(),
+        Some(moment) => format!("{}/{moment}", update.position()),
+    };
+    updates.iter().map(|update| format!("{} {}", place(update), render(update)).trim_end().to_owned()).collect()
 }
 
 #[test]
@@ -100,8 +125,8 @@ fn watcher_resumes_after_a_position() {
     desk.change(vec![case(3, "closed")]);
     let id = desk.watch(open_cases(), From::After(Position(1)));
     assert_eq!(render(&desk.drain(id)), ["2 +2", "3 -1", "4"]);
-    let ahead = desk.watchers.add(Subscribe { query: open_cases(), from: From::After(Position(5)) });
-    assert_eq!(ahead, Err(AddError::Ahead { position: Position(4), after: Position(5) }));
+    let ahead = desk.watchers.add(Subscribe::new(open_cases(), From::After(Position(5))), 0, desk.cabinet.state());
+    assert!(matches!(ahead, Err(AddError::Ahead { position: Position(4), after: Position(5) })), "{ahead:?}");
 }
 
 #[test]
@@ -114,7 +139,7 @@ fn present_objects_come_in_parts_of_one_moment() {
         let mut desk = Desk::new(limits);
         desk.change((1..=4).map(|id| case(id, "open")).collect());
         let id = desk.watch(query, From::Present);
-        let first = desk.watchers.next(id, desk.cabinet.state()).unwrap();
+        let first = desk.next(id);
         assert!(matches!(&first, Next::Update(Update::Present { objects, complete: false, .. }) if objects.len() == 1));
         // Changes in the meantime do not show in the rest of the parts, only after them.
         desk.change(vec![delete(4), case(5, "open"), to_state(1, "open")]);
@@ -147,7 +172,7 @@ fn idle_reader_hears_how_far_it_is() {
     desk.change(vec![case(1, "closed")]);
     desk.change(vec![case(2, "closed")]);
     assert_eq!(desk.drain(id), []);
-    assert_eq!(desk.watchers.progress(id), Some(Update::Progress { position: Position(2) }));
+    assert_eq!(desk.watchers.progress(id), Some(Update::Progress { position: Position(2), moment: None }));
     for n in 3..=5 {
         desk.change(vec![case(n, "closed")]);
     }
@@ -161,11 +186,156 @@ fn idle_reader_hears_how_far_it_is() {
 fn watchers_are_counted() {
     let mut desk = Desk::new(Limits { watchers: 1, ..Limits::default() });
     let id = desk.watch(open_cases(), From::Present);
-    assert_eq!(desk.watchers.add(Subscribe { query: open_cases(), from: From::Present }), Err(AddError::TooMany(1)));
+    let one_more = desk.watchers.add(Subscribe::new(open_cases(), From::Present), 0, desk.cabinet.state());
+    assert!(matches!(one_more, Err(AddError::TooMany(1))), "{one_more:?}");
     desk.watchers.remove(id);
     assert!(desk.watchers.is_empty());
     desk.watch(open_cases(), From::Present);
     assert_eq!(desk.watchers.len(), 1);
+}
+
+#[test]
+fn a_reader_who_falls_behind_is_told_where_it_all_ended_up() {
+    let mut desk = Desk::new(Limits { patience: 3, step: 5, recent_bytes: 2_000, ..Limits::default() });
+    let id = desk.follow(Subscribe::new(open_cases(), From::Present));
+    desk.change(vec![case(1, "open"), case(2, "open")]);
+    assert_eq!(render(&desk.drain(id)), ["0 [] all", "1 +1 +2"]);
+    // Not far enough behind.
+    for number in 0..3 {
+        desk.change(vec![update(1, vec![("number", vec![Value::Int(number)])])]);
+    }
+    assert_eq!(render(&desk.drain(id)), ["2 ~1", "3 ~1", "4 ~1"]);
+    // One comes and goes, one comes, one goes, one changes three times; and much happens that is of no interest.
+    desk.change(vec![case(3, "open"), case(4, "open")]);
+    desk.change(vec![delete(3), to_state(2, "closed")]);
+    for number in 0..20 {
+        desk.change(vec![case(100 + number, "closed")]);
+        desk.change(vec![update(1, vec![("number", vec![Value::Int(7)])])]);
+    }
+    assert_eq!(render(&desk.drain(id)), ["46 ~1 -2 +4 since 4"]);
+    // Live again afterwards.
+    assert_eq!(desk.change(vec![delete(1)]), [id]);
+    assert_eq!(render(&desk.drain(id)), ["47 -1"]);
+    // More objects than one update names are told in several, each of which stands for a position.
+    for number in 0..12 {
+        desk.change(vec![case(200 + number, "open")]);
+    }
+    let told = ["52 +200 +201 +202 +203 +204 since 47", "57 +205 +206 +207 +208 +209 since 52", "58 +210", "59 +211"];
+    assert_eq!(render(&desk.drain(id)), told);
+}
+
+#[test]
+fn chosen_attributes_alone_are_told() {
+    let mut desk = Desk::new(Limits::default());
+    desk.change(vec![create(1, "case", vec![("state", vec![Value::text("open")]), ("number", vec![Value::Int(1)])])]);
+    let id = desk.follow(Subscribe::new(open_cases(), From::Present).attributes([Name::fixed("number")]));
+    let told = desk.drain(id);
+    let Update::Present { objects, .. } = &told[0] else { panic!("{told:?}") };
+    assert_eq!(objects[0].attributes, record(vec![("number", vec![Value::Int(1)])]));
+    desk.change(vec![update(1, vec![("owner", vec![Value::Int(9)])])]);
+    assert_eq!(render(&desk.drain(id)), [""; 0]);
+    desk.change(vec![update(1, vec![("number", vec![Value::Int(2)])])]);
+    desk.change(vec![to_state(1, "closed")]);
+    assert_eq!(render(&desk.drain(id)), ["3 ~1", "4 -1"]);
+}
+
+#[test]
+fn given_objects_are_followed_and_no_others() {
+    let mut desk = Desk::new(Limits::default());
+    desk.change((1..=4).map(|id| case(id, "open")).collect());
+    let all = Query::all(Name::fixed("case"));
+    let id = desk.follow(Subscribe::new(all, From::Present).objects([ObjectId(3), ObjectId(1), ObjectId(9)]));
+    assert_eq!(render(&desk.drain(id)), ["1 [1, 3] all"]);
+    assert_eq!(desk.change(vec![to_state(2, "closed")]), []);
+    assert_eq!(desk.change(vec![to_state(3, "closed"), case(9, "new")]), [id]);
+    assert_eq!(render(&desk.drain(id)), ["3 ~3 +9"]);
+}
+
+#[test]
+fn a_window_shows_the_first_of_an_order() {
+    let mut desk = Desk::new(Limits::default());
+    let due = |micros| ("due", vec![Value::Timestamp(micros)]);
+    let open = |id: u128, at: i64| create(id, "case", vec![("state", vec![Value::text("open")]), due(at)]);
+    desk.change(vec![open(1, 30), open(2, 10), open(3, 20), open(4, 40)]);
+    let window = Subscribe::new(open_cases().by(Name::fixed("due"), false).limit(3), From::Present).window();
+    let id = desk.follow(window.clone());
+    assert_eq!(render(&desk.drain(id)), ["1 [2, 3, 1] all"]);
+    // Behind its end nothing is seen, and nobody is woken.
+    assert_eq!(desk.change(vec![open(5, 50), update(4, vec![due(45)])]), []);
+    // One enters in front, and pushes the last one out.
+    assert_eq!(desk.change(vec![open(6, 15)]), [id]);
+    assert_eq!(render(&desk.drain(id)), ["3 -1 +6@1"]);
+    // One moves, one leaves, and the next one comes in at the end.
+    desk.change(vec![update(2, vec![due(35)]), delete(6)]);
+    assert_eq!(render(&desk.drain(id)), ["4 -6 +1@1 ~2@2"]);
+    // Two commits, told as one.
+    desk.change(vec![update(3, vec![("owner", vec![Value::Int(1)])])]);
+    desk.change(vec![update(3, vec![("owner", vec![Value::Int(2)])])]);
+    assert_eq!(render(&desk.drain(id)), ["6 ~3@0 since 4"]);
+    // Whoever resumes is told the same as whoever stayed.
+    let later = desk.follow(Subscribe { from: From::After(Position(3)), ..window.clone() });
+    assert_eq!(render(&desk.drain(later)), ["6 -6 ~3@0 +1@1 ~2@2 since 3"]);
+    let present = desk.follow(Subscribe { from: From::After(Position(6)), ..window });
+    assert_eq!(render(&desk.drain(present)), [""; 0]);
+}
+
+#[test]
+fn a_window_that_changed_too_much_starts_anew() {
+    let mut desk = Desk::new(Limits { step: 4, ..Limits::default() });
+    desk.change(vec![case(1, "open")]);
+    let window = Subscribe::new(open_cases().limit(2), From::After(Position(1))).window();
+    for id in 2..9 {
+        desk.change(vec![case(id, "open")]);
+    }
+    let id = desk.follow(window);
+    assert_eq!(render(&desk.drain(id)), ["8 [1, 2] all"]);
+}
+
+#[test]
+fn time_alone_brings_and_takes_objects() {
+    let mut desk = Desk::new(Limits::default());
+    let due = |id: u128, micros| create(id, "case", vec![("due", vec![Value::Timestamp(micros)])]);
+    desk.now_us = 5;
+    desk.change(vec![due(1, 10), due(2, 20), due(3, 3)]);
+    let query = Query::all(Name::fixed("case")).and("due > now - 10us and due <= now".parse().unwrap());
+    let id = desk.follow(Subscribe::new(query.clone(), From::Present));
+    assert_eq!(render(&desk.drain(id)), ["1/5 [3] all"]);
+    assert_eq!(desk.watchers.due(id), Some(10));
+    desk.now_us = 9;
+    assert_eq!(render(&desk.drain(id)), [""; 0]);
+    desk.now_us = 12;
+    assert_eq!(render(&desk.drain(id)), ["1/12 +1"]);
+    assert_eq!(desk.watchers.due(id), Some(13));
+    // What is due sooner wakes the reader's task, though there is nothing to tell yet.
+    desk.change(vec![due(4, 14)]);
+    assert_eq!(render(&desk.drain(id)), [""; 0]);
+    desk.now_us = 21;
+    // Between 12 and 21 one left, and one came; what came at 10 has left, too.
+    assert_eq!(render(&desk.drain(id)), ["2/21 -1 +2 -3 +4"]);
+    // A replica whose clock is behind tells commits as seen by the reader, and lets no time pass.
+    let resumed = From::AfterMoment { position: Position(1), moment: 12 };
+    desk.change(vec![delete(4)]);
+    let back = desk.follow(Subscribe::new(query, resumed));
+    assert_eq!(render(&desk.drain(back)), ["3/12", "3/21 -1 +2 -3"]);
+    let at = desk.now_us;
+    desk.now_us = 3;
+    assert_eq!(render(&desk.drain(back)), [""; 0]);
+    desk.change(vec![due(5, 15), due(6, 4)]);
+    assert_eq!(render(&desk.drain(back)), [format!("4/{at} +5")]);
+}
+
+#[test]
+fn what_recent_commits_changed_can_be_forgotten() {
+    let mut desk = Desk::new(Limits::default());
+    let id = desk.watch(open_cases(), From::Present);
+    desk.drain(id);
+    for id in 1..=4 {
+        desk.change(vec![case(id, "open")]);
+    }
+    desk.watchers.forget_before(Position(4));
+    assert_eq!(desk.watchers.recent.kept(), [Position(4)]);
+    // Whoever is behind reads the rest from the state.
+    assert_eq!(render(&desk.drain(id)), ["1 +1", "2 +2", "3 +3", "4 +4"]);
 }
 
 /// A reader that holds a copy of what matches, as a front end does, and checks what it is told.
@@ -192,7 +362,7 @@ impl Reader {
                 self.since = Some(*position);
                 self.copy.extend(objects.iter().map(|object| (object.id, object.clone())));
             }
-            Update::Changes { position, changes } => {
+            Update::Changes { position, changes, .. } => {
                 self.told.push((*position, changes.clone()));
                 for change in changes {
                     let before = match change {
@@ -255,7 +425,7 @@ proptest! {
                         Arc::new(desk.cabinet.next(&proposal))
                     }).collect();
                     for reader in readers.iter_mut().take(1) {
-                        if let Next::Update(update) = desk.watchers.next(reader.watcher, desk.cabinet.state()).unwrap() {
+                        if let Next::Update(update) = desk.next(reader.watcher) {
                             reader.hear(update);
                         }
                     }
@@ -272,7 +442,7 @@ proptest! {
                 Act::Take(place, count) => {
                     let Some(reader) = readers.get_mut(place) else { continue };
                     for _ in 0..count {
-                        if let Next::Update(update) = desk.watchers.next(reader.watcher, desk.cabinet.state()).unwrap() {
+                        if let Next::Update(update) = desk.next(reader.watcher) {
                             reader.hear(update);
                         }
                     }

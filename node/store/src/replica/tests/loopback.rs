@@ -152,7 +152,7 @@ struct Watched {
 
 impl Watched {
     async fn start(host: &Overlay, replica: Identity, from: From) -> Self {
-        let subscribe = Subscribe { query: Query::all(Name::fixed("thing")), from };
+        let subscribe = Subscribe::new(Query::all(Name::fixed("thing")), from).every_change();
         let method = MethodId { service: cabinet::SERVICE, method: cabinet::SUBSCRIBE };
         let options = CallOptions::default();
         let replies = host.stream(To::Node(&replica), method, bytes(&subscribe), options).await.unwrap();

@@ -1,154 +1,210 @@
 //! Ranges of values, found by a value that they hold.
 //!
-//! Most stand in an array ordered by their lower ends, read as a balanced tree of which each node knows the largest upper end below it: those
-//! that hold a value are found in a logarithm of steps and one for each. What came since, and what went, is kept aside until it is worth a new
-//! array.
+//! They stand in a few arrays, each ordered by lower ends and read as a balanced tree of which every node knows the largest upper end below it:
+//! those that hold a value are found in a logarithm of steps and one for each. New ones come into a short list; when it is full it is merged
+//! into the first array, that into the second when it is full, and so on, each many times as long as the one before. So there are never more
+//! than a handful of arrays, and every range is moved a few times only.
+//!
+//! Ends are kept as the first bytes of what orders like the value. That makes them small and quick to compare; a range may be found for a value
+//! just beside it.
 
-use std::cmp::Ordering;
 use std::collections::BTreeSet;
 
 use caps_model::Value;
 
+use crate::state::ordered;
 use crate::watchers::WatcherId;
 
 /// Ranges, each of a watcher; ends are included, and one may be open.
 #[derive(Debug, Default)]
 pub(super) struct Ranges {
-    ordered: Vec<Range>,
-    /// For each place of `ordered`, the largest upper end in the part of which it is the middle.
-    reach: Vec<Option<Value>>,
     recent: Vec<Range>,
+    runs: Vec<Run>,
+    /// Watchers whose ranges are still in some array, and count no more.
     gone: BTreeSet<WatcherId>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 struct Range {
-    from: Option<Value>,
-    to: Option<Value>,
+    from: u128,
+    to: u128,
     id: WatcherId,
 }
 
+/// Ranges in the order of their lower ends, each part of them in an array of its own: a search reads few of the others.
+#[derive(Debug, Default)]
+struct Run {
+    from: Vec<u128>,
+    /// For each place, the largest upper end in the part of which it is the middle.
+    reach: Vec<u128>,
+    to: Vec<u128>,
+    ids: Vec<WatcherId>,
+}
+
 impl Ranges {
-    pub(super) fn insert(&mut self, from: Option<Value>, to: Option<Value>, id: WatcherId) {
-        self.recent.push(Range { from, to, id });
-        if self.recent.len() > RECENT_MIN + self.ordered.len() / RECENT_SHARE {
-            self.rebuild();
+    pub(super) fn insert(&mut self, from: Option<&Value>, to: Option<&Value>, id: WatcherId) {
+        self.recent.push(Range { from: from.map_or(0, end), to: to.map_or(u128::MAX, end), id });
+        if self.recent.len() > RECENT_MAX {
+            self.merge();
         }
     }
 
     /// Takes away all ranges of a watcher. Watchers' names are never given twice, so what is gone does not come back.
     pub(super) fn remove(&mut self, id: WatcherId) {
         self.recent.retain(|range| range.id != id);
+        if self.runs.iter().all(|run| run.ids.is_empty()) {
+            return;
+        }
         self.gone.insert(id);
-        if self.gone.len() > RECENT_MIN + self.ordered.len() / RECENT_SHARE {
-            self.rebuild();
+        let ordered: usize = self.runs.iter().map(|run| run.ids.len()).sum();
+        if self.gone.len() > RECENT_MAX + ordered / GONE_SHARE {
+            self.clean();
         }
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.recent.is_empty() && self.ordered.iter().all(|range| self.gone.contains(&range.id))
+        self.recent.is_empty() && self.runs.iter().flat_map(|run| &run.ids).all(|id| self.gone.contains(id))
     }
 
-    /// The watchers of ranges that hold a value.
-    pub(super) fn holding(&self, value: &Value) -> impl Iterator<Item = WatcherId> {
-        let mut found = Vec::new();
-        self.gather(0, self.ordered.len(), value, &mut found);
-        let recent = self.recent.iter().filter(|range| range.holds(value)).map(|range| range.id);
-        found.extend(recent);
-        found.into_iter()
+    /// Adds the watchers of ranges that hold a value.
+    pub(super) fn gather(&self, value: &Value, found: &mut Vec<WatcherId>) {
+        if self.recent.is_empty() && self.runs.is_empty() {
+            return;
+        }
+        let value = end(value);
+        found.extend(self.recent.iter().filter(|range| range.from <= value && value <= range.to).map(|range| range.id));
+        let start = found.len();
+        for run in &self.runs {
+            run.gather(0, run.ids.len(), value, found);
+        }
+        if !self.gone.is_empty() {
+            let mut place = 0;
+            found.retain(|id| {
+                place += 1;
+                place <= start || !self.gone.contains(id)
+            });
+        }
+    }
+
+    fn merge(&mut self) {
+        let mut moving = std::mem::take(&mut self.recent);
+        let mut room = RECENT_MAX * RUN_GROWTH;
+        for run in &mut self.runs {
+            moving.extend(std::mem::take(run).ranges());
+            if moving.len() <= room {
+                *run = Run::of(moving);
+                return;
+            }
+            room = room.saturating_mul(RUN_GROWTH);
+        }
+        self.runs.push(Run::of(moving));
+    }
+
+    fn clean(&mut self) {
+        let gone = std::mem::take(&mut self.gone);
+        let ranges = std::mem::take(&mut self.runs).into_iter().flat_map(Run::ranges);
+        self.runs = vec![Run::of(ranges.filter(|range| !gone.contains(&range.id)).collect())];
+    }
+}
+
+impl Run {
+    fn of(mut ranges: Vec<Range>) -> Self {
+        ranges.sort_unstable_by_key(|range| (range.from, range.id));
+        let from = ranges.iter().map(|range| range.from).collect();
+        let to: Vec<u128> = ranges.iter().map(|range| range.to).collect();
+        let mut run = Self { from, reach: vec![0; to.len()], to, ids: ranges.iter().map(|range| range.id).collect() };
+        run.measure(0, run.ids.len());
+        run
+    }
+
+    fn ranges(self) -> impl Iterator<Item = Range> {
+        let ends = self.from.into_iter().zip(self.to);
+        ends.zip(self.ids).map(|((from, to), id)| Range { from, to, id })
+    }
+
+    /// The largest upper end between two places.
+    fn measure(&mut self, start: usize, end: usize) -> u128 {
+        if start >= end {
+            return 0;
+        }
+        let middle = start + (end - start) / 2;
+        let reach = self.to[middle].max(self.measure(start, middle)).max(self.measure(middle + 1, end));
+        self.reach[middle] = reach;
+        reach
     }
 
     /// From the part of the array between two places; as deep as a logarithm of its length.
-    fn gather(&self, start: usize, end: usize, value: &Value, found: &mut Vec<WatcherId>) {
+    fn gather(&self, start: usize, end: usize, value: u128, found: &mut Vec<WatcherId>) {
         if start >= end {
             return;
         }
         let middle = start + (end - start) / 2;
-        if self.reach[middle].as_ref().is_some_and(|reach| reach < value) {
+        if self.reach[middle] < value {
             return;
         }
         self.gather(start, middle, value, found);
-        let range = &self.ordered[middle];
-        if range.from.as_ref().is_some_and(|from| from > value) {
+        if self.from[middle] > value {
             return;
         }
-        if range.holds(value) && !self.gone.contains(&range.id) {
-            found.push(range.id);
+        if self.to[middle] >= value {
+            found.push(self.ids[middle]);
         }
         self.gather(middle + 1, end, value, found);
     }
-
-    fn rebuild(&mut self) {
-        let gone = std::mem::take(&mut self.gone);
-        self.ordered.append(&mut self.recent);
-        self.ordered.retain(|range| !gone.contains(&range.id));
-        // An open lower end comes first, as `None` does.
-        self.ordered.sort_by(|a, b| a.from.cmp(&b.from).then(a.id.cmp(&b.id)));
-        self.reach = vec![None; self.ordered.len()];
-        self.measure(0, self.ordered.len());
-    }
-
-    /// The largest upper end between two places; the outer `None`: there is nothing.
-    fn measure(&mut self, start: usize, end: usize) -> Option<Option<Value>> {
-        if start >= end {
-            return None;
-        }
-        let middle = start + (end - start) / 2;
-        let below = [self.measure(start, middle), self.measure(middle + 1, end)];
-        let own = self.ordered[middle].to.clone();
-        let reach = below.into_iter().flatten().fold(own, |a, b| if further(&a, &b) == Ordering::Less { b } else { a });
-        self.reach[middle] = reach.clone();
-        Some(reach)
-    }
 }
 
-impl Range {
-    fn holds(&self, value: &Value) -> bool {
-        self.from.as_ref().is_none_or(|from| from <= value) && self.to.as_ref().is_none_or(|to| value <= to)
-    }
+/// The first bytes of what orders like a value, as a number: it never turns the order of two values around.
+fn end(value: &Value) -> u128 {
+    let bytes = ordered(value);
+    let mut first = [0; 16];
+    let length = bytes.len().min(first.len());
+    first[..length].copy_from_slice(&bytes[..length]);
+    u128::from_be_bytes(first)
 }
 
-/// Which of two upper ends is further; an open one is furthest.
-fn further(a: &Option<Value>, b: &Option<Value>) -> Ordering {
-    match (a, b) {
-        (None, None) => Ordering::Equal,
-        (None, Some(_)) => Ordering::Greater,
-        (Some(_), None) => Ordering::Less,
-        (Some(a), Some(b)) => a.cmp(b),
-    }
-}
+/// Ranges that are gone through one by one.
+const RECENT_MAX: usize = 32;
 
-/// So many are kept aside at least, and one in so many of the ordered ones more.
-const RECENT_MIN: usize = 32;
-const RECENT_SHARE: usize = 8;
+/// How many times as many an array holds as the one before it.
+const RUN_GROWTH: usize = 16;
+
+/// One in so many ordered ranges may be gone.
+const GONE_SHARE: usize = 8;
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::cabinet::workload::seeded;
+    use crate::cabinet::workload::{seeded, value};
 
     proptest! {
         #![proptest_config(seeded(128))]
 
         #[test]
         fn exactly_those_that_hold_a_value_are_found(
-            ends in prop::collection::vec((prop::option::weighted(0.9, 0..50_i64), prop::option::weighted(0.9, 0..50_i64)), 0..300),
+            ends in prop::collection::vec((prop::option::weighted(0.9, 0..50_i64), prop::option::weighted(0.9, 0..50_i64)), 0..1_500),
             gone in prop::collection::btree_set(0..300_u64, 0..200),
             value in 0..50_i64,
         ) {
             let mut ranges = Ranges::default();
             for (id, (from, to)) in (0..).zip(&ends) {
-                ranges.insert(from.map(Value::Int), to.map(Value::Int), WatcherId(id));
+                ranges.insert(from.map(Value::Int).as_ref(), to.map(Value::Int).as_ref(), WatcherId(id));
             }
             for id in &gone {
                 ranges.remove(WatcherId(*id));
             }
-            let found: BTreeSet<u64> = ranges.holding(&Value::Int(value)).map(|id| id.0).collect();
+            let mut found = Vec::new();
+            ranges.gather(&Value::Int(value), &mut found);
+            let found: BTreeSet<u64> = found.iter().map(|id| id.0).collect();
             let holds = |(from, to): &(Option<i64>, Option<i64>)| from.is_none_or(|from| from <= value) && to.is_none_or(|to| value <= to);
             let expected = (0..).zip(&ends).filter(|(id, ends)| !gone.contains(id) && holds(ends)).map(|(id, _)| id);
             prop_assert_eq!(found, expected.collect::<BTreeSet<u64>>());
+        }
+
+        #[test]
+        fn ends_keep_the_order_of_values(a in value(), b in value()) {
+            prop_assert!(a > b || end(&a) <= end(&b));
         }
     }
 }
