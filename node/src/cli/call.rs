@@ -12,8 +12,8 @@ use crate::output::say;
 
 /// Call a method of a module.
 ///
-/// Arguments are NAME=VALUE; an argument given several times is a list. Values: numbers, true, false, #object-id, @microseconds, anything
-/// else is text ('quotes' make a text of anything). `caps schema` shows methods and what they take.
+/// Arguments are NAME=VALUE; an argument given several times is a list. Values: numbers, true, false, #object-id, @microseconds,
+/// blob:HASH:SIZE, anything else is text ('quotes' make a text of anything). `caps schema` shows methods and what they take.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  caps call casedesk.close case=#01jd4m3v7q8z0r5t1x6y2w9k3n reason='pump replaced'\n  \
     caps call people.add_user login=astrid name='Astrid Lind' password=... groups=#... --as admin")]

@@ -113,6 +113,10 @@ impl Blobs {
     /// Takes note of the blobs that the entry at `index` named. Durable a little later ([`keep_notes`](Self::keep_notes)); until then the entry
     /// itself is what a restart finds it by.
     pub(crate) fn note(&self, index: u64, blobs: impl IntoIterator<Item = BlobId>, now: Instant) {
+        // A state that is rebuilt applies entries again; what became of their blobs since must not be undone.
+        if !unpoisoned(&self.names).is_new(index) {
+            return;
+        }
         let mut any = unpoisoned(&self.names).passed(index);
         for blob in blobs {
             unpoisoned(&self.names).add(Note::Named { index, blob });
@@ -190,8 +194,8 @@ impl Blobs {
             }
         }
         while let Some((index, file)) = state.unproven() {
-            let (files, table) = (self.files.clone(), part.table.clone());
-            let there = self.worker.run(move || files.read_part(&*file, &table, index)).await?;
+            let table = part.table.clone();
+            let there = self.worker.run(move || Files::read_part(&*file, &table, index)).await?;
             state.proven(index, there?);
         }
         self.finish_if_whole(blob, &part, &mut state, now).await
@@ -238,7 +242,7 @@ impl Blobs {
             return Err(BlobError::Refused(format!("the blob has {} chunks, and no number {index}", table.chunks())));
         }
         let files = self.files.clone();
-        let chunk = self.worker.run(move || files.chunk(&table, index)).await?;
+        let chunk = self.worker.run(move || files.chunk(blob.hash, &table, index)).await?;
         self.read(blob, chunk, now)
     }
 

@@ -99,13 +99,12 @@ impl Files {
     }
 
     /// Whether this chunk of a part is there.
-    #[expect(clippy::unused_self, reason = "it stands among the others")]
-    pub(super) fn read_part(&self, file: &dyn File, table: &Table, index: u32) -> Result<bool, StorageError> {
+    pub(super) fn read_part(file: &dyn File, table: &Table, index: u32) -> Result<bool, StorageError> {
         Ok(read_chunk(file, table, index)?.is_some())
     }
 
-    /// Writes a chunk into a part. `false`: the bytes are not this chunk, and nothing was written.
-    #[expect(clippy::unused_self, reason = "it stands among the others")]
+    /// Writes a chunk into a part; with `sync` durably, and with it everything before and the part's name. `false`: the bytes are not this chunk,
+    /// and nothing was written.
     pub(super) fn write_chunk(&self, file: &dyn File, table: &Table, index: u32, bytes: &[u8], sync: bool) -> Result<bool, StorageError> {
         if !table.proves(index, bytes) {
             return Ok(false);
@@ -113,6 +112,7 @@ impl Files {
         file.write_at(offset_of(table, index), bytes)?;
         if sync {
             file.sync_data()?;
+            self.storage.sync_directory()?;
         }
         Ok(true)
     }
@@ -140,8 +140,8 @@ impl Files {
     }
 
     /// A chunk of a whole blob.
-    pub(super) fn chunk(&self, table: &Table, index: u32) -> Reading<Vec<u8>> {
-        self.reading(table.id().hash, |file| read_chunk(file, table, index))
+    pub(super) fn chunk(&self, hash: Hash, table: &Table, index: u32) -> Reading<Vec<u8>> {
+        self.reading(hash, |file| read_chunk(file, table, index))
     }
 
     /// Removes a blob, or what there is of one that was arriving.

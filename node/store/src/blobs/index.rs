@@ -45,6 +45,8 @@ struct Want {
     due: Instant,
     tries: u32,
     is_under_way: bool,
+    /// Somebody asked for it while an attempt was under way, which may have asked too early: another one follows at once.
+    is_asked_again: bool,
     /// Who is likely to have it.
     from: Option<Identity>,
 }
@@ -55,8 +57,6 @@ pub(crate) struct Errand {
     pub(crate) blob: BlobId,
     /// Who is likely to have it.
     pub(crate) from: Option<Identity>,
-    /// How often nobody could give it.
-    pub(crate) tries: u32,
 }
 
 /// Where a chunk goes.
@@ -113,6 +113,7 @@ impl Index {
         if let Some(want) = self.wanted.get_mut(&blob) {
             want.from = from.or(want.from.take());
             want.due = want.due.min(now);
+            want.is_asked_again = want.is_under_way;
             return !want.is_under_way;
         }
         let asked = self.wanted.len().saturating_sub(self.missing());
@@ -131,7 +132,7 @@ impl Index {
         };
         let want = self.wanted.get_mut(&blob).ok_or(None)?;
         want.is_under_way = true;
-        Ok(Errand { blob, from: want.from.clone(), tries: want.tries })
+        Ok(Errand { blob, from: want.from.clone() })
     }
 
     /// An errand has ended. What is not here is tried again later, unless it was only asked for and nobody has it.
@@ -139,7 +140,8 @@ impl Index {
         let Some(want) = self.wanted.get_mut(&blob) else { return };
         want.is_under_way = false;
         want.tries = want.tries.saturating_add(1);
-        want.due = now + RETRY_MIN.saturating_mul(1 << want.tries.min(16)).min(RETRY_MAX);
+        let pause = RETRY_MIN.saturating_mul(1 << want.tries.min(16)).min(RETRY_MAX);
+        want.due = if std::mem::take(&mut want.is_asked_again) { now } else { now + pause };
         if want.tries >= TRIES_UNNAMED_MAX && !self.named.contains(&blob) {
             self.wanted.remove(&blob);
         }
@@ -280,6 +282,6 @@ impl Index {
 
 impl Want {
     fn new(due: Instant, from: Option<Identity>) -> Self {
-        Self { due, tries: 0, is_under_way: false, from }
+        Self { due, tries: 0, is_under_way: false, is_asked_again: false, from }
     }
 }

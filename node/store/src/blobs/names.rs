@@ -95,6 +95,11 @@ impl Names {
         self.noted
     }
 
+    /// Whether this entry was not looked through before.
+    pub(super) fn is_new(&self, index: u64) -> bool {
+        index > self.passed
+    }
+
     /// An entry was looked through. Whether that is worth a note by itself.
     pub(super) fn passed(&mut self, index: u64) -> bool {
         self.passed = self.passed.max(index);

@@ -181,7 +181,7 @@ fn limits_are_kept() {
     // One that nobody is at makes room, and can be gone on with.
     let later = at + Duration::from_secs(60);
     now(blobs.begin(large, later)).unwrap();
-    let (bytes, first) = content(1);
+    let (bytes, first) = (1..=limits::PARTS_MAX).map(content).find(|(_, part)| blobs.index().arriving(part.id(), at).is_err()).unwrap();
     assert!(matches!(now(blobs.put(first.id(), 0, bytes.clone(), later)), Err(BlobError::NotBegun)));
     let much_later = later + Duration::from_secs(60);
     now(blobs.begin(first.clone(), much_later)).unwrap();
@@ -225,4 +225,29 @@ fn whole_files_of_a_wrong_length_are_set_aside_at_the_start() {
         assert_eq!(blobs.errand(at).unwrap().blob, table.id(), "it is wanted back");
         assert_eq!(disk.list().unwrap(), [format!("{name}.damaged-1"), "blob-names".to_owned()]);
     }
+}
+
+#[test]
+fn what_nobody_names_goes_after_a_day_and_what_somebody_names_or_asks_about_stays() {
+    let (disk, at) = (MemoryStorage::new(), Instant::now());
+    let blobs = open(&disk, at);
+    let [named, asked, unnamed] = [1_000, 2_000, 3_000].map(content);
+    for (bytes, table) in [&named, &asked, &unnamed] {
+        now(blobs.begin(table.clone(), at)).unwrap();
+        now(blobs.put(table.id(), 0, bytes.clone(), at)).unwrap();
+    }
+    now(blobs.begin(content(4_000).1, at)).unwrap();
+    blobs.note(1, [named.1.id()], at);
+    let hours = |hours: u64| at + Duration::from_secs(hours * 3_600);
+    now(blobs.sweep(hours(23))).unwrap();
+    assert_eq!(disk.list().unwrap().len(), 4);
+    assert!(blobs.holds(asked.1.id(), hours(23)));
+    now(blobs.sweep(hours(24))).unwrap();
+    let here = |table: &Table, at| blobs.holds(table.id(), at);
+    assert!(here(&named.1, at) && here(&asked.1, at) && !here(&unnamed.1, at));
+    assert_eq!(disk.list().unwrap().len(), 2, "the part is gone, too");
+    // A restart knows only what was noted: it gives everything else another day.
+    let blobs = open(&disk, hours(24));
+    now(blobs.sweep(hours(47))).unwrap();
+    assert_eq!(disk.list().unwrap().len(), 2);
 }

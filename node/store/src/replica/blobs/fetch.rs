@@ -1,6 +1,7 @@
 //! Fetching a blob from another replica, chunk by chunk, each of them proven.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use caps_model::blob::Table;
 use caps_model::messages::blobs::{Answer, Question};
@@ -13,29 +14,39 @@ use super::super::shared::Shared;
 use crate::blobs::Errand;
 use crate::blobs::limits::{ANSWER_WITHIN, CHUNKS_AT_ONCE};
 
-/// Fetches a blob: from whoever is likely to have it, else from the others one after the other. What came is kept, whoever it came from, and an
-/// attempt goes on where the last one broke. Whether the blob is here.
+/// Fetches a blob: all others are asked for its table at once, and whoever answers first is asked for the chunks; if it fails, the next. What came
+/// is kept, whoever it came from, and an attempt goes on where the last one broke. Whether the blob is here.
 pub(super) async fn fetch(shared: &Arc<Shared>, errand: &Errand) -> bool {
-    let others = &shared.others;
-    // Each time another one first, so that a replica that is slow or damaged is not asked for ever.
-    let turned = others.iter().cycle().skip(errand.tries as usize % others.len().max(1)).take(others.len());
-    for peer in errand.from.iter().chain(turned.filter(|peer| errand.from.as_ref() != Some(*peer))) {
-        match fetch_from(shared, errand.blob, peer).await {
+    let blob = errand.blob;
+    let mut asked = FuturesUnordered::new();
+    for peer in shared.others.iter().filter(|peer| errand.from.as_ref() != Some(*peer)).chain(&errand.from) {
+        asked.push(async move { (peer, table_at(shared, blob, peer).await) });
+    }
+    while let Some((peer, table)) = asked.next().await {
+        let fetched = match table {
+            Ok(table) => fetch_from(shared, table, peer).await,
+            Err(why) => Err(why),
+        };
+        match fetched {
             Ok(()) => {
-                tracing::info!(blob = %errand.blob, from = peer.name(), "fetched a blob");
+                tracing::info!(%blob, from = peer.name(), "fetched a blob");
                 return true;
             }
-            Err(why) => tracing::debug!(blob = %errand.blob, from = peer.name(), why, "a blob was not fetched"),
+            Err(why) => tracing::debug!(%blob, from = peer.name(), why, "a blob was not fetched"),
         }
     }
     false
 }
 
-async fn fetch_from(shared: &Arc<Shared>, blob: BlobId, peer: &Identity) -> Result<(), String> {
-    let Answer::Table(table) = ask(shared, peer, &Question::Table { blob }).await? else { return Err("no table".to_owned()) };
-    if table.id() != blob {
-        return Err("the table of another blob".to_owned());
+async fn table_at(shared: &Arc<Shared>, blob: BlobId, peer: &Identity) -> Result<Table, String> {
+    match ask_until(shared, peer, &Question::Table { blob }, Instant::now() + TABLE_WITHIN).await? {
+        Answer::Table(table) if table.id() == blob => Ok(table),
+        _ => Err("something else than its table".to_owned()),
     }
+}
+
+async fn fetch_from(shared: &Arc<Shared>, table: Table, peer: &Identity) -> Result<(), String> {
+    let blob = table.id();
     let chunks = table.chunks();
     let mut progress = begin(shared, table).await?;
     let mut next = 0;
@@ -68,7 +79,7 @@ async fn begin(shared: &Arc<Shared>, table: Table) -> Result<caps_model::message
 }
 
 /// Asks another replica.
-pub(super) async fn ask(shared: &Shared, peer: &Identity, question: &Question) -> Result<Answer, String> {
+async fn ask(shared: &Shared, peer: &Identity, question: &Question) -> Result<Answer, String> {
     ask_until(shared, peer, question, Instant::now() + ANSWER_WITHIN).await
 }
 
@@ -79,3 +90,6 @@ pub(super) async fn ask_until(shared: &Shared, peer: &Identity, question: &Quest
     let body = peers.ask_blob(peer, question.into(), until).await.map_err(|error| error.to_string())?;
     codec::decode(&body).map_err(|error| error.to_string())
 }
+
+/// How long a replica may take to give a table: some round trips of the longest line, and half a megabyte.
+const TABLE_WITHIN: Duration = Duration::from_secs(3);
