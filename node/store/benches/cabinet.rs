@@ -160,11 +160,6 @@ fn bytes_of(directory: &Path) -> u64 {
     sizes.sum()
 }
 
-fn resident_bytes() -> u64 {
-    let statm = fs::read_to_string("/proc/self/statm").unwrap_or_default();
-    statm.split_whitespace().nth(1).and_then(|pages| pages.parse::<u64>().ok()).unwrap_or(0) * 4096
-}
-
 /// What this thread has used of the processor, which says more than the time that passed where others use it, too.
 fn own_cpu() -> Duration {
     let schedstat = fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();

@@ -24,7 +24,9 @@ fn main() {
         for round in 0..ROUNDS {
             for (desk, took) in desks.iter_mut().zip(&mut took) {
                 // What the others left in the caches is not this one's fault.
-                (0..WARM).for_each(|_| drop(desk.commit(concerned)));
+                for _ in 0..WARM {
+                    desk.commit(concerned);
+                }
                 let each = (0..TIMES).map(|_| desk.commit(concerned));
                 let each: Vec<Duration> = each.collect();
                 if round > 0 {
@@ -128,7 +130,9 @@ impl Desk {
 fn all_concerned(count: u64) {
     let mut desk = Desk::new();
     let before = allocated();
-    (0..count).for_each(|_| drop(desk.follow(&format!("status = open and readers = #{GROUP}"))));
+    for _ in 0..count {
+        desk.follow(&format!("status = open and readers = #{GROUP}"));
+    }
     let each = (allocated() - before) / count;
     let mut took = Vec::new();
     for index in 1..=50 {

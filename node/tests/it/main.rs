@@ -4,8 +4,8 @@
 
 mod arrows;
 mod bad_input;
-mod care;
 mod blobs;
+mod care;
 mod demo;
 mod durability;
 mod fixture;

@@ -56,11 +56,6 @@ impl<S: State> Cabinet<S> {
         self.apply(self.mark().index + 1, proposal).unwrap()
     }
 
-    /// What it is kept in.
-    pub(crate) fn into_state(self) -> S {
-        self.state
-    }
-
     /// Applies a commit at the next index.
     pub(crate) fn commit(&mut self, commit: Commit) -> Applied {
         self.next(&Proposal::Commit(commit))

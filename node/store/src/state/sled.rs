@@ -357,7 +357,7 @@ fn engine(error: ::sled::Error) -> StateError {
     StateError::Engine(Box::new(error))
 }
 
-fn system(error: std::io::Error) -> StateError {
+fn system(error: io::Error) -> StateError {
     StateError::Engine(Box::new(error))
 }
 
