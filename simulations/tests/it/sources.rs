@@ -42,7 +42,7 @@ const UNPINNED: [(&str, &str); 19] = [
 ];
 
 /// The real environment, which simulation replaces, and a state on disk that simulation does not use.
-const SHELL: [&str; 3] = ["overlay/src/real.rs", "overlay/src/environment.rs", "node/store/src/state/sled.rs"];
+const SHELL: [&str; 3] = ["overlay/src/real.rs", "overlay/src/environment.rs", "node/store/src/state/sled/keeper.rs"];
 
 #[test]
 fn nodes_have_no_unpinned_source_of_time_or_chance() {

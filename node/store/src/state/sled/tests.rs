@@ -65,15 +65,33 @@ fn open(directory: &TempDir, last: u64) -> (Cabinet<SledState>, StateOpened) {
     (Cabinet::new(state), opened)
 }
 
-/// A state of so many commits that is closed.
+/// A state of so many commits that is closed, with nothing left over and no merge due.
 fn closed(last: u64) -> TempDir {
     let directory = tempfile::tempdir().unwrap();
     bring(&mut open(&directory, 0).0, last);
+    let (cabinet, _) = open(&directory, last);
+    cabinet.state().keeper.settle();
+    drop(cabinet);
+    wait(&directory);
     directory
+}
+
+/// sled's threads write a little longer than its handle lives: what is copied before is a copy of a running state.
+fn wait(directory: &TempDir) {
+    place::wait_until_closed(&directory.path().join("state")).unwrap();
 }
 
 fn database(directory: &TempDir) -> ::sled::Db {
     place::open_database(&directory.path().join("state")).unwrap()
+}
+
+/// The keys of blocks that runs name.
+fn named(cabinet: &Cabinet<SledState>) -> Vec<Vec<u8>> {
+    let view = cabinet.state().keeper.view();
+    let ids = view.runs.iter().flat_map(|run| run.blocks.iter().map(|block| block.id));
+    let mut keys: Vec<_> = ids.map(|id| [b"b".as_slice(), &id.lot.to_be_bytes(), &id.serial.to_be_bytes()].concat()).collect();
+    keys.sort();
+    keys
 }
 
 fn blocks(database: &::sled::Db) -> Vec<Vec<u8>> {
@@ -139,17 +157,9 @@ fn what_a_killed_state_left_over_is_removed() {
     cabinet.state().keeper.settle();
     drop(cabinet);
     let (cabinet, _) = open(&directory, 300);
-    let view = cabinet.state().keeper.view();
-    let mut named: Vec<BlockId> = view.runs.iter().flat_map(|run| run.blocks.iter().map(|block| block.id)).collect();
-    named.sort();
-    drop((view, cabinet));
-    let kept: Vec<BlockId> = blocks(&database(&directory))
-        .iter()
-        .map(|key| BlockId {
-            lot: u64::from_be_bytes(key[1..9].try_into().unwrap()),
-            serial: u32::from_be_bytes(key[9..].try_into().unwrap()),
-        })
-        .collect();
+    let named = named(&cabinet);
+    drop(cabinet);
+    let kept = blocks(&database(&directory));
     assert_eq!(kept, named);
 }
 
@@ -186,7 +196,8 @@ fn copy_of_a_running_state_is_right_or_refused() {
 /// Breaks each of the blocks in turn; what is asked then is answered right or not at all, and the state is rebuilt when it is opened next.
 fn every_broken_block_is_found(break_it: impl Fn(&::sled::Db, &[u8])) {
     let whole = closed(120);
-    let keys = blocks(&database(&whole));
+    let keys = named(&open(&whole, 120).0);
+    wait(&whole);
     assert!(keys.len() > 20, "{}", keys.len());
     for key in keys.iter().step_by(7) {
         let directory = tempfile::tempdir().unwrap();
@@ -296,6 +307,7 @@ fn with_a_secret() -> (TempDir, SledState) {
         cabinet.apply(index, &Proposal::Commit(step(index - 2))).unwrap();
     }
     drop(cabinet);
+    wait(&directory);
     copy(&directory.path().join("state"), &directory.path().join("state.quarantine-1"));
     let mut state = open(&directory, 100).0.into_state();
     let object = state.object(ObjectId(99)).unwrap().unwrap();
@@ -342,6 +354,7 @@ fn purge_that_was_interrupted_is_finished_by_the_next_opening() {
     for moment in 0..4 {
         let (directory, state) = with_a_secret();
         drop(state);
+        wait(&directory);
         let path = directory.path().join("state");
         let (fresh, old) = (place::beside(&path, "fresh"), place::beside(&path, "old"));
         fs::write(place::beside(&path, "purging"), b"").unwrap();
