@@ -53,7 +53,8 @@ fn a_blob_survives_the_replica_that_took_it_comes_to_a_late_learner_and_is_repai
     assert!(refusal.contains("no blob that you may read is there"), "{refusal}");
 
     let _oslo = site.start("store-oslo");
-    site.succeed(&["cabinet", "add-learner", "store-oslo"]);
+    // On a machine that is busy with other tests it may not be heard at once.
+    wait_for(|| site.run(&["cabinet", "add-learner", "store-oslo"]).status.success().then_some(()));
     for node in VOTERS.iter().chain(&["store-oslo"]) {
         wait_for(|| (whole(&site, node).len() == 1).then_some(()));
     }

@@ -223,10 +223,14 @@ impl Index {
     pub(super) fn stale(&mut self, now: Instant) -> Vec<(BlobId, bool)> {
         let is_old = |touched: &Instant| now.saturating_duration_since(*touched) >= UNNAMED_KEPT;
         let mut stale = Vec::new();
-        for blob in self.unnamed.extract_if(.., |_, touched| is_old(touched)).map(|(blob, _)| blob) {
-            self.whole.remove(&blob);
-            self.tables.retain(|(of, _)| *of != blob);
-            stale.push((blob, true));
+        for (blob, touched) in std::mem::take(&mut self.unnamed) {
+            if is_old(&touched) {
+                self.whole.remove(&blob);
+                self.tables.retain(|(of, _)| *of != blob);
+                stale.push((blob, true));
+            } else {
+                self.unnamed.insert(blob, touched);
+            }
         }
         for (blob, part) in std::mem::take(&mut self.arriving) {
             if is_old(&part.touched) && !self.wanted.contains_key(&blob) {
