@@ -63,8 +63,11 @@ impl Watch {
                     update = subscription.next() => update?,
                 };
                 match &mut list {
-                    Some(list) if list.take(&update) => draw(&mut out, &update, list)?,
-                    Some(_) => {}
+                    Some(list) => {
+                        if list.take(&update) {
+                            draw(&mut out, &update, list)?;
+                        }
+                    }
                     None if global.json => writeln!(out, "{}", output::update(&update))?,
                     None => print(&mut out, &update)?,
                 }
