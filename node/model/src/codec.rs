@@ -45,7 +45,12 @@ pub enum DecodeError {
 
 /// The bytes of a message.
 pub fn encode<T: Wire>(message: &T) -> Result<Vec<u8>, EncodeError> {
-    let mut bytes = Vec::with_capacity(SMALL_BYTES);
+    encode_lent::<T>(message)
+}
+
+/// The bytes of a message of type `T` that is put together from what is only lent: `message` encodes as a `T` does.
+pub fn encode_lent<T: Wire>(message: &impl Encode) -> Result<Vec<u8>, EncodeError> {
+    let mut bytes = Vec::with_capacity(USUAL_BYTES);
     bytes.push(T::SCHEMA);
     bincode::encode_into_std_write(message, &mut bytes, CONFIGURATION)?;
     Ok(bytes)
@@ -67,8 +72,8 @@ pub fn decode<T: Wire>(bytes: &[u8]) -> Result<T, DecodeError> {
 /// Memory that a decoded message may claim: eight times the largest frame, because small values grow when they leave the wire.
 pub const DECODED_BYTES_MAX: usize = 8 << 20;
 
-/// Most messages are smaller: growing from nothing takes half a dozen allocations.
-const SMALL_BYTES: usize = 256;
+/// Room for a usual message: it does not grow step by step.
+const USUAL_BYTES: usize = 256;
 
 const CONFIGURATION: Configuration<LittleEndian, Varint, Limit<DECODED_BYTES_MAX>> =
     bincode::config::standard().with_limit::<DECODED_BYTES_MAX>();

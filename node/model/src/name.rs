@@ -5,6 +5,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use bincode::de::read::Reader as _;
 use bincode::de::{BorrowDecoder, Decoder};
 use bincode::enc::Encoder;
 use bincode::{BorrowDecode, Decode, Encode};
@@ -97,8 +98,18 @@ impl Encode for Name {
 
 impl<Context> Decode<Context> for Name {
     fn decode<D: Decoder<Context = Context>>(decoder: &mut D) -> Result<Self, bincode::error::DecodeError> {
-        let text = String::decode(decoder)?;
-        Self::new(&text).map_err(|e| bincode::error::DecodeError::OtherString(e.to_string()))
+        let refused = |error: NameError| bincode::error::DecodeError::OtherString(error.to_string());
+        let length = u64::decode(decoder)?;
+        let length = usize::try_from(length).ok().filter(|length| *length <= CHARACTERS_MAX);
+        // Names are most of what small messages consist of: they are read without a detour through the heap.
+        let mut bytes = [0; CHARACTERS_MAX];
+        let Some(bytes) = length.and_then(|length| bytes.get_mut(..length)) else {
+            return Err(bincode::error::DecodeError::Other("a name has 1 to 63 characters"));
+        };
+        decoder.claim_bytes_read(bytes.len())?;
+        decoder.reader().read(bytes)?;
+        let text = std::str::from_utf8(bytes).map_err(|inner| bincode::error::DecodeError::Utf8 { inner })?;
+        Self::new(text).map_err(refused)
     }
 }
 
@@ -114,6 +125,24 @@ const CHARACTERS_MAX: usize = 63;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_are_read_back_and_nothing_else_is_read_as_one() {
+        let configuration = bincode::config::standard();
+        let read = |text: &str| {
+            let bytes = bincode::encode_to_vec(text, configuration).unwrap();
+            bincode::decode_from_slice::<Name, _>(&bytes, configuration).map(|(name, used)| (name.to_string(), used == bytes.len()))
+        };
+        for good in ["a", "due_at", &"a".repeat(63)] {
+            assert_eq!(read(good).unwrap(), (good.to_owned(), true));
+        }
+        for bad in ["", "Case", "å", &"a".repeat(64), &"a".repeat(300)] {
+            assert!(read(bad).is_err(), "{bad:?}");
+        }
+        let truncated = [5, b'a', b'b'];
+        assert!(bincode::decode_from_slice::<Name, _>(&truncated, configuration).is_err());
+        assert!(bincode::decode_from_slice::<Name, _>(&[2, 0xff, 0xfe], configuration).is_err());
+    }
 
     #[test]
     fn only_lower_case_words_are_names() {

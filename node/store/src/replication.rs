@@ -73,6 +73,8 @@ pub(crate) struct Consensus {
     catching_up: BTreeSet<u64>,
     /// Whether the commit index is to be written though nothing else is: it says which changes of membership count after a restart.
     commit_unsaved: bool,
+    /// The last commit index that followers were told of without entries.
+    told_commit: u64,
 }
 
 /// Draws a number below the one given: the caller's randomness, so that a simulated run repeats itself.
@@ -192,6 +194,8 @@ impl Consensus {
             check_quorum: true,
             pre_vote: true,
             batch_append: true,
+            // The library would tell every follower of every step of the commit index, in a message of its own. See `tell_commit`.
+            skip_bcast_commit: true,
             max_size_per_msg: APPEND_BYTES_MAX as u64,
             max_inflight_msgs: APPENDS_IN_FLIGHT_MAX,
             max_uncommitted_size: UNCOMMITTED_BYTES_MAX,
@@ -215,6 +219,7 @@ impl Consensus {
             heard: BTreeMap::new(),
             catching_up: BTreeSet::new(),
             commit_unsaved: false,
+            told_commit: 0,
         };
         consensus.draw_election_timeout();
         Ok(consensus)
@@ -263,7 +268,7 @@ impl Consensus {
         }
         while self.held.front().is_some_and(|(ready, _)| *ready <= persisted) {
             if let Some((_, messages)) = self.held.pop_front() {
-                self.released.extend(messages);
+                messages.into_iter().for_each(|message| release(&mut self.released, message));
             }
         }
         self.after_step();
@@ -300,17 +305,35 @@ impl Consensus {
         self.catching_up.contains(&number)
     }
 
-    /// Asks for `payload` to become the next entry. Whether it does is seen in [`Output::committed`].
-    pub(crate) fn propose(&mut self, payload: Bytes) -> Result<(), ProposeError> {
+    /// Asks for `payloads` to become the next entries, in this order. How many of the first ones were taken, and why the next one was not; whether
+    /// they become entries is seen in [`Output::committed`].
+    ///
+    /// What is asked for together travels together: the library looks at every follower once for each call.
+    pub(crate) fn propose(&mut self, payloads: Vec<Bytes>) -> (usize, Option<ProposeError>) {
         if self.standing().role != Role::Leader || self.node.raft.lead_transferee.is_some() {
-            return Err(ProposeError::NotLeader);
+            return (0, Some(ProposeError::NotLeader));
         }
-        let entry = Entry { data: payload, ..Entry::default() };
-        let mut proposal = Message::default();
-        proposal.set_msg_type(MessageType::MsgPropose);
-        proposal.from = self.node.raft.id;
-        proposal.set_entries(vec![entry].into());
-        self.node.raft.step(proposal).map_err(|_| ProposeError::Full)
+        let mut taken = 0;
+        let mut payloads = payloads.into_iter().peekable();
+        while let Some(first) = payloads.next() {
+            let mut bytes = first.len() + ENTRY_BYTES;
+            let mut entries = vec![Entry { data: first, ..Entry::default() }];
+            // No more than an append holds: the library keeps the rest of a longer proposal back until the first append is answered.
+            while let Some(next) = payloads.next_if(|next| bytes + next.len() + ENTRY_BYTES <= APPEND_BYTES_MAX) {
+                bytes += next.len() + ENTRY_BYTES;
+                entries.push(Entry { data: next, ..Entry::default() });
+            }
+            let count = entries.len();
+            let mut proposal = Message::default();
+            proposal.set_msg_type(MessageType::MsgPropose);
+            proposal.from = self.node.raft.id;
+            proposal.set_entries(entries.into());
+            if self.node.raft.step(proposal).is_err() {
+                return (taken, Some(ProposeError::Full));
+            }
+            taken += count;
+        }
+        (taken, None)
     }
 
     /// Asks the leader how far a read that starts now must wait. The answer comes in [`Output::reads`], or never: ask again, with the same
@@ -339,6 +362,7 @@ impl Consensus {
         if let Some(failure) = self.node.store().take_failure() {
             return Err(failure);
         }
+        self.tell_commit();
         let fetches = self.node.store().take_fetches();
         let mut output = Output { messages: std::mem::take(&mut self.released), fetches, ..Output::default() };
         if !self.node.has_ready() {
@@ -418,6 +442,17 @@ impl Consensus {
         journal::HardState { term: raft.term, vote: raft.vote, commit: raft.raft_log.committed }
     }
 
+    /// Tells the followers how far the log is committed, once all of it is. Before that the next append says so in passing, and if nothing more is
+    /// proposed, this does when the last append is acknowledged: under load no message goes out for the commit index alone.
+    fn tell_commit(&mut self) {
+        let raft = &mut self.node.raft;
+        let committed = raft.raft_log.committed;
+        if raft.state == StateRole::Leader && committed > self.told_commit && committed == raft.raft_log.last_index() {
+            self.told_commit = committed;
+            raft.bcast_append();
+        }
+    }
+
     /// The library draws its election timeouts from an ambient source whenever it changes its mind about who leads; ours replace them.
     fn after_step(&mut self) {
         if self.standing() != self.drawn_for {
@@ -450,6 +485,23 @@ impl fmt::Debug for Consensus {
     }
 }
 
+/// Lets a message go. An acknowledgement says everything that the one before it said, which need not go then: appends that became durable with
+/// one sync are answered together.
+fn release(released: &mut Vec<Message>, message: Message) {
+    let acknowledges = |message: &Message| message.get_msg_type() == MessageType::MsgAppendResponse && !message.reject;
+    match released.last_mut() {
+        Some(last)
+            if acknowledges(last)
+                && acknowledges(&message)
+                && (last.to, last.term) == (message.to, message.term)
+                && last.index <= message.index =>
+        {
+            *last = message;
+        }
+        _ => released.push(message),
+    }
+}
+
 /// The number behind the replica's own in the context of a linearizable read.
 fn context(bytes: &[u8]) -> Option<u64> {
     Some(u64::from_le_bytes(bytes.get(8..16)?.try_into().ok()?))
@@ -457,6 +509,9 @@ fn context(bytes: &[u8]) -> Option<u64> {
 
 /// Payload of one append. Larger ones would make a heartbeat wait behind them on a slow line.
 pub(crate) const APPEND_BYTES_MAX: usize = 128 << 10;
+
+/// What the library counts for an entry besides its payload, at most: three numbers and a length, with their tags.
+const ENTRY_BYTES: usize = 64;
 
 /// Appends under way to one follower: with the size above 8 MiB in a round trip, which is 27 MB/s over 300 ms. A small number makes batches
 /// grow instead; a large one makes a follower that comes back receive more at once than it can write.

@@ -57,7 +57,7 @@ pub trait File: Send + Sync + Debug {
     fn size_bytes(&self) -> Result<u64, StorageError>;
 
     /// Makes the file at least `size_bytes` long, zeros at the end, and reserves the space for it, so that later writes find the disk
-    /// neither full nor busy with growing the file.
+    /// neither full nor busy with growing the file. Costs a write of as many bytes.
     fn preallocate(&self, size_bytes: u64) -> Result<(), StorageError>;
 
     /// Cuts the file to `size_bytes`.

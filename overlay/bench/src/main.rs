@@ -90,5 +90,6 @@ Examples:
   caps-bench --seconds 3 --rounds 9       longer and steadier
   caps-bench --json                       the report as one line of JSON, for programs
   caps-bench stores                       commits and local reads beside etcd and NATS
+  caps-bench stores --only cabinet,etcd --work write --callers 256 --state memory
 
 From the work tree: cargo run --release -p caps-overlay-bench -- --only bulk";

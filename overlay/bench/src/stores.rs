@@ -35,6 +35,12 @@ pub(crate) struct Stores {
     /// Only these systems.
     #[arg(long, value_enum, value_delimiter = ',', default_values_t = System::ALL)]
     only: Vec<System>,
+    /// Only this work.
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Work::Write, Work::Read])]
+    work: Vec<Work>,
+    /// Only with these numbers of callers at once: of 1, 16 and 256.
+    #[arg(long, value_name = "N", value_delimiter = ',', default_values_t = CALLERS)]
+    callers: Vec<usize>,
     /// What replicas of the cabinet keep their state in.
     #[arg(long, value_name = "KIND", default_value = "sled", value_parser = ["sled", "memory"])]
     state: String,
@@ -62,7 +68,7 @@ pub(crate) enum System {
 }
 
 /// What is asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Work {
     /// One new key or object.
@@ -104,7 +110,15 @@ impl Stores {
         Ok(())
     }
 
+    fn cases(&self) -> impl Iterator<Item = (Work, usize)> {
+        let callers = CALLERS.into_iter().filter(|callers| self.callers.contains(callers));
+        self.work.iter().flat_map(move |work| callers.clone().map(|callers| (*work, callers)))
+    }
+
     async fn measure(&self) -> anyhow::Result<Report> {
+        if self.cases().next().is_none() {
+            bail!("nothing is measured with these numbers of callers: choose among 1, 16 and 256");
+        }
         let directory = tempfile::tempdir().context("there is no place for the stores' files")?;
         let caps = match &self.caps {
             Some(caps) => caps.clone(),
@@ -135,7 +149,7 @@ impl Stores {
             running.notes().into_iter().for_each(|note| report.note(note));
         }
         for round in 1..=self.rounds {
-            for (work, callers) in CASES {
+            for (work, callers) in self.cases() {
                 for (system, running) in &mut systems {
                     let case = Case { work, callers, system: *system };
                     if *system == System::Nats && work == Work::Read {
@@ -214,8 +228,7 @@ impl fmt::Display for Case {
     }
 }
 
-const CASES: [(Work, usize); 6] =
-    [(Work::Write, 1), (Work::Write, 16), (Work::Write, 256), (Work::Read, 1), (Work::Read, 16), (Work::Read, 256)];
+const CALLERS: [usize; 3] = [1, 16, 256];
 
 /// Bytes of a value.
 const VALUE_BYTES: usize = 100;

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
+use bincode::Encode;
 use caps_model::commit::{CHANGES_MAX, EFFECTS_MAX, READS_MAX};
 use caps_model::{Commit, Object, ObjectId, Position, Query, Read, Value, codec};
 use caps_overlay::bugs::{self, Bug};
@@ -35,10 +36,16 @@ pub enum Refusal {
     Size,
 }
 
+/// A [`Proposal`] that is only encoded: nobody has to part with the commit, or copy it.
+#[derive(Encode)]
+enum Lent<'a> {
+    Commit(&'a Commit),
+}
+
 /// Checks what a commit must satisfy wherever it is applied, and gives the bytes to propose.
 pub fn admit(commit: &Commit) -> Result<Vec<u8>, Refusal> {
     within_limits(commit)?;
-    let bytes = codec::encode(&Proposal::Commit(commit.clone())).map_err(|_| Refusal::Size)?;
+    let bytes = codec::encode_lent::<Proposal>(&Lent::Commit(commit)).map_err(|_| Refusal::Size)?;
     if bytes.len() > PROPOSAL_BYTES_MAX { Err(Refusal::Size) } else { Ok(bytes) }
 }
 

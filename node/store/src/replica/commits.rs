@@ -44,8 +44,8 @@ pub(crate) async fn commit(shared: &Arc<Shared>, commit: Commit, origin: Origin,
     let payload = admit(&commit).map_err(|refusal| Failure::new(failure::REFUSED, refusal.to_string()))?;
     let named = commit.blobs();
     within_limits(&named)?;
-    let mut attempt = Attempt::new(shared, Subject::Commit(commit.id), payload.into(), cabinet::COMMIT, encode(&commit)?, origin);
-    attempt.naming = (!named.is_empty()).then_some((commit, named));
+    let mut attempt = Attempt::new(shared, Asked::Commit(commit), payload.into(), origin);
+    attempt.naming = (!named.is_empty()).then_some(named);
     match attempt.within(deadline).await? {
         Decided::Here(Verdict::Commit(committed)) => Ok(committed),
         Decided::There(body) => decode(&body),
@@ -60,7 +60,7 @@ pub(crate) async fn outcome(shared: &Arc<Shared>, ask: AskOutcome, origin: Origi
         return shared.read(|cabinet| cabinet.outcome(ask.commit).map_err(ReadError::from));
     }
     let payload = encode(&Proposal::Seal(ask.commit))?;
-    let attempt = Attempt::new(shared, Subject::Seal(ask.commit), payload, cabinet::OUTCOME, encode(&ask)?, origin);
+    let attempt = Attempt::new(shared, Asked::Seal(ask), payload, origin);
     match attempt.within(deadline).await? {
         Decided::Here(Verdict::Seal(outcome)) => Ok(outcome),
         Decided::There(body) => decode(&body),
@@ -88,15 +88,42 @@ pub(crate) async fn linearizable(shared: &Arc<Shared>, deadline: Instant) -> Res
 /// One proposal and the search for the leader that takes it.
 struct Attempt<'a> {
     shared: &'a Arc<Shared>,
-    subject: Subject,
+    asked: Asked,
     payload: Bytes,
-    method: u16,
-    body: Bytes,
     origin: Origin,
     /// Whether it may have entered some log: then nobody may say that it did not happen.
     may_have_run: bool,
-    /// The commit, if it names blobs.
-    naming: Option<(Commit, BTreeSet<BlobId>)>,
+    /// The blobs that the commit names, if it does.
+    naming: Option<BTreeSet<BlobId>>,
+}
+
+/// What is asked for, as it is passed on to another replica.
+enum Asked {
+    Commit(Commit),
+    Seal(AskOutcome),
+}
+
+impl Asked {
+    fn subject(&self) -> Subject {
+        match self {
+            Self::Commit(commit) => Subject::Commit(commit.id),
+            Self::Seal(ask) => Subject::Seal(ask.commit),
+        }
+    }
+
+    fn method(&self) -> u16 {
+        match self {
+            Self::Commit(_) => cabinet::COMMIT,
+            Self::Seal(_) => cabinet::OUTCOME,
+        }
+    }
+
+    fn body(&self) -> Result<Bytes, Failure> {
+        match self {
+            Self::Commit(commit) => encode(commit),
+            Self::Seal(ask) => encode(ask),
+        }
+    }
 }
 
 /// Where it was decided, and how.
@@ -106,8 +133,8 @@ enum Decided {
 }
 
 impl<'a> Attempt<'a> {
-    fn new(shared: &'a Arc<Shared>, subject: Subject, payload: Bytes, method: u16, body: Bytes, origin: Origin) -> Self {
-        Self { shared, subject, payload, method, body, origin, may_have_run: false, naming: None }
+    fn new(shared: &'a Arc<Shared>, asked: Asked, payload: Bytes, origin: Origin) -> Self {
+        Self { shared, asked, payload, origin, may_have_run: false, naming: None }
     }
 
     async fn within(mut self, deadline: Instant) -> Result<Decided, Failure> {
@@ -150,13 +177,13 @@ impl<'a> Attempt<'a> {
 
     /// Proposes it here. `None`: this replica turned out not to lead, or not to lead any more.
     async fn propose(&mut self, deadline: Instant) -> Result<Option<Decided>, Failure> {
-        if let Some((commit, named)) = &self.naming
+        if let (Asked::Commit(commit), Some(named)) = (&self.asked, &self.naming)
             && let Err(refusal) = admit_blobs(self.shared, commit, named, deadline).await
         {
             return Err(if self.may_have_run { self.give_up(refusal.code, &refusal.message) } else { refusal });
         }
         let (reply, decided) = oneshot::channel();
-        let ask = Ask { subject: self.subject, payload: self.payload.clone(), reply };
+        let ask = Ask { subject: self.asked.subject(), payload: self.payload.clone(), reply };
         let before = std::mem::replace(&mut self.may_have_run, true);
         if self.shared.asks.send(ask).await.is_err() {
             self.may_have_run = before;
@@ -185,8 +212,9 @@ impl<'a> Attempt<'a> {
     /// Asks the leader. `None`: look again for one.
     async fn forward(&mut self, leader: u64, deadline: Instant) -> Result<Option<Decided>, Failure> {
         let (Some(peers), Some(identity)) = (self.shared.peers(), self.shared.identity_of(leader)) else { return Ok(None) };
+        let body = self.asked.body()?;
         let before = std::mem::replace(&mut self.may_have_run, true);
-        let error = match peers.call(&identity, self.method, self.body.clone(), deadline).await {
+        let error = match peers.call(&identity, self.asked.method(), body, deadline).await {
             Ok(body) => return Ok(Some(Decided::There(body))),
             Err(error) => error,
         };

@@ -185,7 +185,10 @@ impl Driver {
                     if removed { return Err(Stopped::Removed) }
                 }
                 Some(order) = self.inlets.orders.recv() => self.handle_order(order),
-                count = self.inlets.asks.recv_many(&mut asks, AT_ONCE) => {
+                // While the leader's disk is busy, proposals collect (group commit): what came during one sync shares the next one, and with it an
+                // append to each follower, which leaves before that sync has begun. None could be acknowledged sooner: the leader has to have
+                // it, too. Whoever does not lead says so at once, however busy.
+                count = self.inlets.asks.recv_many(&mut asks, ASKS_QUEUED_MAX), if self.takes_asks() => {
                     if count == 0 { return Ok(()) }
                     self.handle_asks(asks.drain(..));
                 }
@@ -195,6 +198,10 @@ impl Driver {
                 }
             }
         }
+    }
+
+    fn takes_asks(&self) -> bool {
+        self.standing.role != Role::Leader || self.disk.is_idle()
     }
 
     fn handle_tick(&mut self) {
@@ -256,26 +263,32 @@ impl Driver {
     fn handle_asks(&mut self, asks: impl Iterator<Item = Ask>) {
         // Whatever was proposed in another term may never be decided: the waiting proposals must be of this one.
         self.note_standing();
+        let mut subjects = Vec::new();
+        let mut payloads = Vec::new();
         for ask in asks {
             let Some(reply) = self.proposals.join(ask.subject, ask.reply) else { continue };
             let refusal = match self.proposals.has_room() && self.stop_at.is_none() {
                 false => Some(NotDecided::Overloaded),
                 // Whoever does not lead says so: the leader may have room.
                 true if !self.room.takes_commits() && self.standing.role == Role::Leader => Some(NotDecided::NearlyFull),
-                true => match self.consensus.propose(ask.payload) {
-                    Ok(()) => None,
-                    Err(ProposeError::NotLeader) => Some(NotDecided::NotLeader),
-                    Err(ProposeError::Full) => Some(NotDecided::Overloaded),
-                },
+                true => None,
             };
-            match refusal {
-                None => self.proposals.add(ask.subject, reply),
+            if let Some(refusal) = refusal {
                 // Whoever gave up waiting is not there any more.
-                Some(refusal) => {
-                    reply.send(Err(refusal)).ok();
-                }
+                reply.send(Err(refusal)).ok();
+                continue;
             }
+            self.proposals.add(ask.subject, reply);
+            subjects.push(ask.subject);
+            payloads.push(ask.payload);
         }
+        let (taken, refusal) = self.consensus.propose(payloads);
+        let refusal = match refusal {
+            None => return,
+            Some(ProposeError::NotLeader) => NotDecided::NotLeader,
+            Some(ProposeError::Full) => NotDecided::Overloaded,
+        };
+        subjects[taken..].iter().for_each(|subject| self.proposals.refuse(*subject, refusal));
     }
 
     fn handle_reads(&mut self, reads: impl Iterator<Item = oneshot::Sender<u64>>) {
@@ -460,7 +473,7 @@ impl Driver {
         for (subject, verdict) in &verdicts {
             self.proposals.decide(*subject, verdict);
         }
-        let (number, membership) = (self.shared.seat().number, self.consensus.membership());
+        let (number, membership) = (self.shared.number(), self.consensus.membership());
         if membership.member(number).is_none() && number < membership.next_number() {
             // It goes a little later: until the others have it on disk, its vote may be needed.
             self.removed_at.get_or_insert(self.ticks);
@@ -640,8 +653,8 @@ pub(crate) const ORDERS_QUEUED_MAX: usize = 16;
 /// The queue of consensus messages: a few round trips of the appends that two followers may have under way.
 pub(crate) const MESSAGES_QUEUED_MAX: usize = 1_024;
 
-/// The queue of proposals: one turn's worth; the rest waits where it comes from.
-pub(crate) const ASKS_QUEUED_MAX: usize = 256;
+/// The queue of proposals: what collects while the disk is busy, and is then proposed at once; the rest waits where it comes from.
+pub(crate) const ASKS_QUEUED_MAX: usize = 1_024;
 
 /// The queue of linearizable reads.
 pub(crate) const READS_QUEUED_MAX: usize = 1_024;

@@ -232,6 +232,11 @@ impl Shared {
         unpoisoned(&self.seat).clone()
     }
 
+    /// The number of this replica.
+    pub(crate) fn number(&self) -> u64 {
+        unpoisoned(&self.seat).number
+    }
+
     pub(crate) fn take_seat(&self, seat: Seat) {
         *unpoisoned(&self.seat) = seat;
     }

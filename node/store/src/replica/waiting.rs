@@ -75,6 +75,14 @@ impl Proposals {
         self.replies += 1;
     }
 
+    /// It was not taken into the log after all.
+    pub(crate) fn refuse(&mut self, subject: Subject, why: NotDecided) {
+        for reply in self.waiting.remove(&subject).unwrap_or_default() {
+            self.replies -= 1;
+            reply.send(Err(why)).ok();
+        }
+    }
+
     /// It was decided.
     pub(crate) fn decide(&mut self, subject: Subject, verdict: &Verdict) {
         for reply in self.waiting.remove(&subject).unwrap_or_default() {

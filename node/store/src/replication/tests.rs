@@ -2,6 +2,8 @@
 //!
 //! `CAPS_SEEDS=1000` tries more of them. A failing seed is replayed with `CAPS_SEED=<seed> cargo test -p caps-store replication -- --nocapture`.
 
+mod batches;
+mod core;
 mod hostile;
 mod world;
 

@@ -7,71 +7,10 @@ use caps_model::Name;
 use caps_overlay::Rng;
 use raft::eraftpb::{Entry, Message, MessageType};
 
-use crate::journal::{self, HardState, JournalWriter, Opened, Record};
-use crate::replication::{Consensus, HandleError, Membership, Refusal, Role, Timing};
+use super::core::{Core, from_two};
+use crate::journal::{self, HardState, Opened, Record};
+use crate::replication::{Consensus, HandleError, Membership, Refusal, Timing};
 use crate::storage::MemoryStorage;
-
-/// Replica 1 of three, with its disk.
-struct Core {
-    consensus: Consensus,
-    writer: JournalWriter,
-}
-
-impl Core {
-    fn new(seed: u64) -> Self {
-        Self::over(seed, Vec::new(), 0)
-    }
-
-    /// On a journal that holds `records`, with a state that has applied up to `applied`.
-    fn over(seed: u64, records: Vec<Record>, applied: u64) -> Self {
-        let storage = Arc::new(MemoryStorage::new());
-        let Opened { mut writer, reader, .. } = journal::open(storage, journal::Options::new(Name::fixed("main"))).unwrap();
-        writer.append(reader.stage(records)).unwrap();
-        writer.sync().unwrap();
-        let rng = Rng::seeded(seed);
-        let draw = Box::new(move |below| rng.below(below));
-        let consensus = Consensus::new(1, Membership::of_voters(&[1, 2, 3]), Timing::default(), reader, applied, draw).unwrap();
-        Self { consensus, writer }
-    }
-
-    /// Does what consensus asks for; what it wants to say.
-    fn work(&mut self) -> Vec<Message> {
-        let mut said = Vec::new();
-        while let Some(output) = self.consensus.poll().unwrap() {
-            said.extend(output.messages);
-            if let Some(write) = output.write {
-                self.writer.append(write.batch).unwrap();
-                self.writer.sync().unwrap();
-                self.consensus.handle_persisted(write.number);
-            }
-            if let Some(last) = output.committed.last() {
-                self.consensus.handle_applied(last.index);
-            }
-        }
-        said
-    }
-
-    /// Makes it the leader, with the vote of replica 2; the term that it leads.
-    fn lead(&mut self) -> u64 {
-        for _ in 0..100 {
-            self.consensus.handle_tick();
-            let mut said = self.work();
-            while let Some(asked) = said.pop() {
-                let kind = match asked.get_msg_type() {
-                    MessageType::MsgRequestPreVote => MessageType::MsgRequestPreVoteResponse,
-                    MessageType::MsgRequestVote => MessageType::MsgRequestVoteResponse,
-                    _ => continue,
-                };
-                self.consensus.handle_message(Message { term: asked.term, ..from_two(kind) }).unwrap();
-                said.extend(self.work());
-            }
-            if self.consensus.standing().role == Role::Leader {
-                return self.consensus.standing().term;
-            }
-        }
-        panic!("it never led");
-    }
-}
 
 #[test]
 fn no_message_makes_a_replica_panic() {
@@ -166,7 +105,7 @@ fn a_delayed_rejection_does_not_move_the_leader_back() {
     let mut core = Core::new(1);
     let term = core.lead();
     for _ in 0..5 {
-        core.consensus.propose(Bytes::from_static(b"x")).unwrap();
+        assert_eq!(core.consensus.propose(vec![Bytes::from_static(b"x")]), (1, None));
     }
     core.work();
     // Entry 1 is the leader's own empty one, 2 to 6 are proposals.
@@ -221,10 +160,4 @@ fn nobody_speaks_as_this_replica_and_no_stranger_answers() {
 
 fn entry(index: u64) -> journal::Entry {
     journal::Entry { index, term: 1, kind: journal::EntryKind::Normal, payload: Bytes::new() }
-}
-
-fn from_two(kind: MessageType) -> Message {
-    let mut message = Message { from: 2, to: 1, ..Message::default() };
-    message.set_msg_type(kind);
-    message
 }

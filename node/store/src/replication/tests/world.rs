@@ -321,7 +321,7 @@ impl World {
         self.truth.asked.push(id);
         let payload: Bytes = codec::encode(&Proposal::Commit(self.change(leader, id))).expect("it is small").into();
         let up = self.replicas.get_mut(&leader).and_then(|replica| replica.up.as_mut()).expect("it leads");
-        if up.consensus.propose(payload).is_ok() {
+        if up.consensus.propose(vec![payload]) == (1, None) {
             up.proposed.insert(id);
         }
         self.work(leader)
