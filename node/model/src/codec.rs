@@ -63,6 +63,24 @@ pub fn decode<T: Wire>(bytes: &[u8]) -> Result<T, DecodeError> {
     }
 }
 
+/// Appends a part of a message that is put together piece by piece: parts appended one after the other are encoded as the fields of one type.
+pub fn append<T: Encode>(part: &T, bytes: &mut Vec<u8>) -> Result<(), EncodeError> {
+    bincode::encode_into_std_write(part, bytes, CONFIGURATION)?;
+    Ok(())
+}
+
+/// Takes a part off the front of a message.
+pub fn take<T: Decode<()>>(bytes: &mut &[u8]) -> Result<T, DecodeError> {
+    let (part, used) = bincode::decode_from_slice(bytes, CONFIGURATION)?;
+    *bytes = &bytes[used..];
+    Ok(part)
+}
+
+/// Nothing may be left of a message when all its parts were taken.
+pub fn finish(bytes: &[u8]) -> Result<(), DecodeError> {
+    if bytes.is_empty() { Ok(()) } else { Err(DecodeError::Trailing(bytes.len())) }
+}
+
 /// Memory that a decoded message may claim: eight times the largest frame, because small values grow when they leave the wire.
 pub const DECODED_BYTES_MAX: usize = 8 << 20;
 

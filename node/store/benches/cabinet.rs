@@ -11,8 +11,9 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use caps_model::messages::{From, Subscribe};
-use caps_model::{Author, Change, Commit, CommitId, Name, ObjectId, Position, Query, Record, Value, codec};
-use caps_store::cabinet::{Cabinet, Proposal, admit};
+use caps_model::{Author, Change, Commit, CommitId, Name, ObjectId, Position, Query, Record, Value};
+use caps_overlay::Rng;
+use caps_store::cabinet::{Cabinet, Proposed, admit};
 use caps_store::journal::{self, Entry, EntryKind, Options};
 use caps_store::state::{MemoryState, SledState, State};
 use caps_store::storage::DiskStorage;
@@ -37,10 +38,11 @@ fn large_cabinet(objects: u64, directory: &Path) {
     };
     let began = now();
     let journal::Opened { mut writer, reader, .. } = open_journal();
+    let rng = Rng::seeded(1);
     let mut index = 0;
     while index < objects {
         let entries = (index + 1..=(index + BATCH).min(objects)).map(|index| {
-            let payload = Bytes::from(admit(&commit(index, vec![case(index)])).expect("it is a small commit"));
+            let payload = Bytes::from(admit(commit(index, vec![case(index)]), &rng).expect("it is a small commit"));
             journal::Record::Entry(Entry { index, term: 1, kind: EntryKind::Normal, payload })
         });
         writer.append(reader.stage(entries.collect())).and_then(|()| writer.sync()).expect("the disk takes it");
@@ -79,8 +81,8 @@ fn rebuild(reader: &journal::JournalReader, cabinet: &mut Cabinet<Box<dyn State>
     while next <= last {
         let entries = reader.entries(next, last + 1, SLICE_BYTES).expect("the journal is readable");
         for entry in &entries {
-            let proposal: Proposal = codec::decode(&entry.payload).expect("it was encoded here");
-            cabinet.apply(entry.index, &proposal).expect("the state takes it");
+            let proposed = Proposed::decode(&entry.payload, entry.index, entry.term).expect("it was encoded here");
+            cabinet.apply(entry.index, &proposed).expect("the state takes it");
         }
         next += entries.len() as u64;
     }
@@ -114,6 +116,11 @@ fn queries(of: &str, cabinet: &Cabinet<Box<dyn State>>, objects: u64) {
     }
 }
 
+fn proposed(index: u64, change: Change) -> Proposed {
+    let data = admit(commit(index, vec![change]), &Rng::seeded(index)).expect("it is a small commit");
+    Proposed::decode(&data, index, 1).expect("it was encoded here")
+}
+
 /// What one commit costs, from its application to the telling, that concerns one of them.
 fn subscriptions_of_different_predicates(count: u64) {
     let mut cabinet = Cabinet::new(MemoryState::new());
@@ -139,9 +146,9 @@ fn subscriptions_of_different_predicates(count: u64) {
             attributes.insert(Name::fixed("number"), vec![Value::Int(0)]);
             attributes.insert(Name::fixed("readers"), vec![Value::Reference(group)]);
         }
-        let proposal = Proposal::Commit(commit(index, vec![change]));
+        let proposed = proposed(index, change);
         let began = now();
-        let applied = Arc::new(cabinet.apply(index, &proposal).expect("the state takes it"));
+        let applied = Arc::new(cabinet.apply(index, &proposed).expect("the state takes it"));
         let awake = watchers.applied(&applied);
         for id in &awake {
             watchers.next(*id, cabinet.state()).expect("the state answers");
@@ -173,7 +180,7 @@ fn subscriptions_that_all_match(count: u64) {
         if let Change::Create { attributes, .. } = &mut change {
             attributes.insert(Name::fixed("status"), vec![Value::text("open")]);
         }
-        let applied = Arc::new(cabinet.apply(index, &Proposal::Commit(commit(index, vec![change]))).expect("the state takes it"));
+        let applied = Arc::new(cabinet.apply(index, &proposed(index, change)).expect("the state takes it"));
         let began = now();
         let awake = watchers.applied(&applied);
         for id in &awake {

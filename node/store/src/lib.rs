@@ -30,5 +30,5 @@ pub mod cabinet;
 
 pub mod watchers;
 
-pub use replica::{OpenError, Settings, StateKind, Stopped, Store};
+pub use replica::{NotRedacted, OpenError, Settings, StateKind, Stopped, Store};
 pub use replication::{ChangeError, ChangeRefused, LostEntries, Refusal, Role, Standing, Timing, WireError};

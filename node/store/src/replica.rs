@@ -10,6 +10,7 @@ mod fetcher;
 mod joining;
 mod orders;
 mod peers;
+mod redactor;
 mod seat;
 mod shared;
 pub(crate) mod subscription;
@@ -24,15 +25,16 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use caps_model::messages::audit::Obliterate;
 use caps_model::messages::cabinet::{Committed, Members, Order, ReplicaStatus};
 use caps_model::messages::{AskOutcome, Outcome};
-use caps_model::{Commit, DecodeError, Name, Position, codec};
+use caps_model::{Commit, Name, Position};
 use caps_overlay::bugs::{self, Bug};
-use caps_overlay::{Environment, Failure, Identity, Overlay, Rng, Service, Tasks, Workers};
+use caps_overlay::{Environment, Failure, Identity, Overlay, Rng, Service, Tasks, WallClock, Workers};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use crate::cabinet::{Cabinet, Proposal};
+use crate::cabinet::{BadProposal, Cabinet, Proposed};
 use crate::journal::{self, EntryKind, Founder, JournalReader, Opened, ReadError, Record, Seat, WriteError};
 use crate::replication::{ChangeError, Consensus, Draw, Membership, Timing};
 use crate::service::{CabinetService, RaftService};
@@ -40,9 +42,10 @@ use crate::state::{MemoryState, SledState, State, StateError, StateOpened};
 use crate::storage::Storage;
 use crate::watchers::{self, Watchers};
 
-pub(crate) use commits::{Origin, commit, outcome};
+pub(crate) use commits::{Origin, commit, obliterate, outcome};
 pub(crate) use driver::message;
 pub(crate) use orders::{admit, order};
+pub use redactor::NotRedacted;
 pub use shared::Stopped;
 pub(crate) use shared::{AnyCabinet, Shared};
 
@@ -50,6 +53,7 @@ use commits::linearizable;
 use driver::{ASKS_QUEUED_MAX, Disk, Driver, Inlets, MESSAGES_QUEUED_MAX, ORDERS_QUEUED_MAX, READS_QUEUED_MAX};
 use fetcher::Fetcher;
 use peers::{OverlayPeers, Peers};
+use redactor::Redactor;
 use waiting::ReadRounds;
 
 /// One replica of a cabinet.
@@ -124,8 +128,11 @@ pub enum OpenError {
         index: u64,
         /// What is wrong with it.
         #[source]
-        error: DecodeError,
+        error: BadProposal,
     },
+    /// Obliterated values could not be taken out of the journal, which has to be done before anything is served.
+    #[error("obliterated values cannot be taken out of the journal: {0}")]
+    Redaction(#[from] NotRedacted),
 }
 
 /// What the driver is made of, and what makes the rest of it.
@@ -133,6 +140,7 @@ struct Prepared {
     core: Core,
     disk: Disk,
     fetcher: Fetcher,
+    redactor: Redactor,
     inlets: Inlets,
     rounds: ReadRounds,
     rng: Rng,
@@ -168,7 +176,8 @@ impl Core {
 impl Store {
     /// Opens the journal in `storage`, brings the state up to it, and makes ready to serve. It reads as much as must be replayed, at once.
     pub fn open(settings: Settings, storage: Arc<dyn Storage>, environment: &Environment) -> Result<Self, OpenError> {
-        Self::open_in(settings, storage, &environment.rng, &*environment.workers, &environment.tasks)
+        let clock = environment.wall_clock.clone();
+        Self::open_in(settings, storage, &environment.rng, clock, &*environment.workers, &environment.tasks)
     }
 
     /// Opens it with just those parts of an environment that a replica takes by itself; the rest reaches it through the overlay.
@@ -176,12 +185,13 @@ impl Store {
         settings: Settings,
         storage: Arc<dyn Storage>,
         rng: &Rng,
+        clock: Arc<dyn WallClock>,
         workers: &dyn Workers,
         tasks: &Tasks,
     ) -> Result<Self, OpenError> {
         settings.check()?;
         let rng = rng.fork();
-        let (Opened { writer, reader, recovered }, mut seat) = seat::open_journal(&settings, &storage, &rng)?;
+        let (Opened { mut writer, reader, recovered }, mut seat) = seat::open_journal(&settings, &storage, &rng)?;
         let mut cabinet = Cabinet::new(open_state(&settings.state, recovered.last_index)?);
         let committed = recovered.hard_state.commit.min(recovered.last_index);
         replay(&reader, &mut cabinet, committed)?;
@@ -207,6 +217,9 @@ impl Store {
             seat,
             membership,
             timing: settings.timing,
+            rng: rng.fork(),
+            clock,
+            quarantined: quarantined(&*storage, &settings.state)?,
             messages,
             asks,
             orders,
@@ -216,12 +229,14 @@ impl Store {
             journal: reader.clone(),
             watchers,
         }));
+        redactor::make_up(&shared, &mut writer, &reader)?;
         let worker = workers.start(&format!("{}-journal", settings.cabinet), JOURNAL_JOBS);
         let reading = workers.start(&format!("{}-catch-up", settings.cabinet), JOURNAL_JOBS);
         let prepared = Prepared {
             core,
             disk: Disk::new(worker, writer),
-            fetcher: Fetcher::new(reading, reader),
+            fetcher: Fetcher::new(reading, reader.clone()),
+            redactor: Redactor::new(workers.start(&format!("{}-redaction", settings.cabinet), JOURNAL_JOBS), shared.clone(), reader),
             inlets: Inlets { messages: messages_in, asks: asks_in, orders: orders_in, reads: reads_in, stop: stop_in },
             rounds: ReadRounds::new(first_context),
             rng,
@@ -313,6 +328,11 @@ impl Store {
         outcome(&self.shared, ask, Origin::Client, deadline).await
     }
 
+    /// Takes values away for ever, through whoever leads, until `deadline`. Asking again with the same id does it once.
+    pub async fn obliterate(&self, order: &Obliterate, deadline: Instant) -> Result<Committed, Failure> {
+        obliterate(&self.shared, order, Origin::Client, deadline).await
+    }
+
     /// Waits until this replica has everything that was acknowledged anywhere before this was called: a read at the position that it answers
     /// is linearizable.
     pub async fn linearizable(&self, deadline: Instant) -> Result<Position, Failure> {
@@ -323,7 +343,7 @@ impl Store {
 impl Prepared {
     /// The driver's parts, as soon as the replica has a number.
     async fn admitted(self, shared: &Arc<Shared>, peers: &Arc<dyn Peers>) -> Result<driver::Parts, Stopped> {
-        let Self { core, mut disk, fetcher, mut inlets, rounds, rng } = self;
+        let Self { core, mut disk, fetcher, redactor, mut inlets, rounds, rng } = self;
         let asked = async {
             if shared.seat().number != 0 && core.is_empty() {
                 let seat = shared.seat();
@@ -348,7 +368,7 @@ impl Prepared {
         let membership = core.membership(&seat).map_err(|error| Stopped::Change { index: 0, error: Arc::new(error) })?;
         shared.with_table(|table| table.change(membership.clone()));
         let consensus = core.consensus(seat.number, membership).map_err(|error| Stopped::Core(error.to_string()))?;
-        Ok(driver::Parts { consensus, disk, fetcher, inlets, rounds, rng })
+        Ok(driver::Parts { consensus, disk, fetcher, redactor, inlets, rounds, rng })
     }
 }
 
@@ -408,6 +428,16 @@ fn open_state(kind: &StateKind, last_index: u64) -> Result<Box<dyn State>, State
     Ok(Box::new(state))
 }
 
+/// How many files lie here that were set aside, because they were damaged: they may hold values that are obliterated by now.
+fn quarantined(storage: &dyn Storage, state: &StateKind) -> Result<u32, OpenError> {
+    let journals = journal::quarantined_files(storage).map_err(journal::OpenError::from)?;
+    let states = match state {
+        StateKind::Memory => 0,
+        StateKind::Sled(path) => SledState::set_aside_beside(path),
+    };
+    Ok(u32::try_from(journals + states).unwrap_or(u32::MAX))
+}
+
 /// Applies what the journal knows to be committed and the state has not seen.
 fn replay(reader: &JournalReader, cabinet: &mut AnyCabinet, committed: u64) -> Result<(), OpenError> {
     let mut next = cabinet.mark().index + 1;
@@ -426,8 +456,8 @@ fn replay(reader: &JournalReader, cabinet: &mut AnyCabinet, committed: u64) -> R
                 continue;
             }
             let index = entry.index;
-            let proposal: Proposal = codec::decode(&entry.payload).map_err(|error| OpenError::Entry { index, error })?;
-            cabinet.apply(index, &proposal)?;
+            let proposed = Proposed::decode(&entry.payload, index, entry.term).map_err(|error| OpenError::Entry { index, error })?;
+            cabinet.apply(index, &proposed)?;
         }
     }
     Ok(())

@@ -63,6 +63,11 @@ pub trait State: Send + Debug {
 
     /// Takes one step, all of it or nothing.
     fn write(&mut self, transaction: &Transaction<'_>) -> Result<(), StateError>;
+
+    /// Rewrites whatever it is kept in, so that what was replaced cannot be recovered from there. Nothing to do for one that overwrites.
+    fn purge(&mut self) -> Result<(), StateError> {
+        Ok(())
+    }
 }
 
 /// How far a state has come.
@@ -72,9 +77,11 @@ pub struct Mark {
     pub index: u64,
     /// The last commit applied.
     pub position: Position,
-    /// The hash chain over all commits up to it.
+    /// The hash chain over all proposals up to the one that made it: replicas at equal positions have equal heads.
     pub chain_head: [u8; 32],
-    /// The latest time of any commit up to it: microseconds since 1970.
+    /// The hash chain over all proposals up to `index`, those that made nothing included.
+    pub log_head: [u8; 32],
+    /// The latest time of any commit up to it, see [`CommitRecord::moment`]: microseconds since 1970.
     pub moment: i64,
 }
 
@@ -94,9 +101,12 @@ pub struct CommitRecord {
     pub id: CommitId,
     /// Its Raft index.
     pub index: u64,
+    /// The hash chain over all proposals up to it.
+    pub chain_head: [u8; 32],
     /// When the host decided it: microseconds since 1970.
     pub time: i64,
-    /// The latest time of any commit up to this one: it never goes back, so that a time has a position.
+    /// The latest time of any commit up to this one, by the host's or the leader's clock, whichever was behind: it never goes back, so that a
+    /// time has a position.
     pub moment: i64,
     /// Who asked for it.
     pub author: Author,
@@ -106,6 +116,8 @@ pub struct CommitRecord {
     pub effects: Vec<Effect>,
     /// What its method answered.
     pub result: Record,
+    /// Whether reason, result and the arguments of effects were obliterated, as far as it had any.
+    pub obliterated: bool,
 }
 
 /// What became of a commit, for ever.
@@ -147,6 +159,20 @@ pub enum Step<'a> {
     },
     /// A commit was sealed.
     Seal(CommitId),
+    /// Values were obliterated, by a commit at the mark's position.
+    ///
+    /// Objects and commits that are replaced keep their places; nothing that finds them changes, except what `changes` says.
+    Obliterate {
+        /// What is kept of that commit.
+        record: &'a CommitRecord,
+        /// The objects concerned as they are from now on, each once. As a change of an ordinary commit, except that the object may be deleted,
+        /// before and after.
+        changes: &'a [Changed],
+        /// Earlier versions without the values, each to replace the one of its object and position.
+        versions: &'a [Object],
+        /// Earlier commits without their words, each to replace the one at its position.
+        commits: &'a [(Position, CommitRecord)],
+    },
 }
 
 /// Why a state does not answer. It is not truth: stop the replica, set the state aside and rebuild it from the journal.
@@ -217,6 +243,10 @@ impl<S: State + ?Sized> State for Box<S> {
 
     fn write(&mut self, transaction: &Transaction<'_>) -> Result<(), StateError> {
         (**self).write(transaction)
+    }
+
+    fn purge(&mut self) -> Result<(), StateError> {
+        (**self).purge()
     }
 }
 

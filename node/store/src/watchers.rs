@@ -150,6 +150,11 @@ impl Watchers {
         awake
     }
 
+    /// Forgets what commits before `position` changed, where that is kept only for speed: values in there may have been obliterated.
+    pub fn forget_before(&mut self, position: Position) {
+        self.recent.forget_before(position);
+    }
+
     /// The next thing to tell a watcher's reader. A watcher that was removed is idle.
     ///
     /// The state may be ahead of what was reported as applied, never behind.

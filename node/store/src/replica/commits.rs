@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use caps_model::messages::cabinet::{self, Committed};
-use caps_model::messages::{AskOutcome, Outcome};
+use caps_model::messages::{AskOutcome, Outcome, audit};
 use caps_model::{Commit, Position, Wire, codec};
 use caps_overlay::bugs::{self, Bug};
 use caps_overlay::{CallError, Failure, Identity, Layer, Retry};
@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use super::shared::Shared;
 use super::waiting::{Ask, NotDecided, Subject};
-use crate::cabinet::{Proposal, ReadError, Verdict, admit};
+use crate::cabinet::{Obliteration, Proposal, ReadError, Verdict, admit, stamp};
 use crate::replication::{Role, Standing};
 use crate::service::failure;
 
@@ -39,8 +39,29 @@ impl Origin {
 
 /// Brings a commit to its end: on the leader through the log, elsewhere through the leader, wherever that is and becomes until `deadline`.
 pub(crate) async fn commit(shared: &Arc<Shared>, commit: Commit, origin: Origin, deadline: Instant) -> Result<Committed, Failure> {
-    let payload = admit(&commit).map_err(|refusal| Failure::new(failure::REFUSED, refusal.to_string()))?;
-    let attempt = Attempt::new(shared, Subject::Commit(commit.id), payload.into(), cabinet::COMMIT, encode(&commit)?, origin);
+    let (subject, body) = (Subject::Commit(commit.id), encode(&commit)?);
+    let payload = admit(commit, &shared.rng).map_err(|refusal| Failure::new(failure::REFUSED, refusal.to_string()))?;
+    committed(Attempt::new(shared, subject, payload, cabinet::COMMIT, body, origin), deadline).await
+}
+
+/// Takes values away for ever, like a commit: in the log, once, through whoever leads.
+pub(crate) async fn obliterate(
+    shared: &Arc<Shared>,
+    order: &audit::Obliterate,
+    origin: Origin,
+    deadline: Instant,
+) -> Result<Committed, Failure> {
+    let proposal = Obliteration::asked(order, shared.clock.now_micros());
+    // The leader says why not, as things are; what counts is how they are when it is applied.
+    let is_new = shared.leads() && shared.read(|cabinet| Ok(cabinet.outcome(order.id)? == Outcome::Unknown))?;
+    if is_new && let Err(why) = shared.read(|cabinet| Ok(cabinet.may_obliterate(&proposal)?))? {
+        return Err(Failure::new(failure::REFUSED, why.to_string()));
+    }
+    let payload = Proposal::Obliterate(proposal).encode(0, &shared.rng).map_err(|error| failure::malformed(&error))?;
+    committed(Attempt::new(shared, Subject::Commit(order.id), payload, audit::OBLITERATE, encode(order)?, origin), deadline).await
+}
+
+async fn committed(attempt: Attempt<'_>, deadline: Instant) -> Result<Committed, Failure> {
     match attempt.within(deadline).await? {
         Decided::Here(Verdict::Commit(committed)) => Ok(committed),
         Decided::There(body) => decode(&body),
@@ -54,7 +75,7 @@ pub(crate) async fn outcome(shared: &Arc<Shared>, ask: AskOutcome, origin: Origi
         linearizable(shared, deadline).await?;
         return shared.read(|cabinet| cabinet.outcome(ask.commit).map_err(ReadError::from));
     }
-    let payload = encode(&Proposal::Seal(ask.commit))?;
+    let payload = Proposal::Seal(ask.commit).encode(0, &shared.rng).map_err(|error| failure::malformed(&error))?;
     let attempt = Attempt::new(shared, Subject::Seal(ask.commit), payload, cabinet::OUTCOME, encode(&ask)?, origin);
     match attempt.within(deadline).await? {
         Decided::Here(Verdict::Seal(outcome)) => Ok(outcome),
@@ -84,7 +105,7 @@ pub(crate) async fn linearizable(shared: &Arc<Shared>, deadline: Instant) -> Res
 struct Attempt<'a> {
     shared: &'a Arc<Shared>,
     subject: Subject,
-    payload: Bytes,
+    payload: Vec<u8>,
     method: u16,
     body: Bytes,
     origin: Origin,
@@ -99,7 +120,7 @@ enum Decided {
 }
 
 impl<'a> Attempt<'a> {
-    fn new(shared: &'a Arc<Shared>, subject: Subject, payload: Bytes, method: u16, body: Bytes, origin: Origin) -> Self {
+    fn new(shared: &'a Arc<Shared>, subject: Subject, payload: Vec<u8>, method: u16, body: Bytes, origin: Origin) -> Self {
         Self { shared, subject, payload, method, body, origin, may_have_run: false }
     }
 
@@ -144,7 +165,9 @@ impl<'a> Attempt<'a> {
     /// Proposes it here. `None`: this replica turned out not to lead, or not to lead any more.
     async fn propose(&mut self) -> Result<Option<Decided>, Failure> {
         let (reply, decided) = oneshot::channel();
-        let ask = Ask { subject: self.subject, payload: self.payload.clone(), reply };
+        let mut payload = self.payload.clone();
+        stamp(&mut payload, self.shared.clock.now_micros());
+        let ask = Ask { subject: self.subject, payload: payload.into(), reply };
         let before = std::mem::replace(&mut self.may_have_run, true);
         if self.shared.asks.send(ask).await.is_err() {
             self.may_have_run = before;

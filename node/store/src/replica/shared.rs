@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use caps_model::messages::cabinet::{MemberStatus, Members, ReplicaRole, ReplicaStatus, RoundTrip};
-use caps_model::{DecodeError, Name, Position};
-use caps_overlay::{Failure, Identity, watch};
+use caps_model::{Name, Position};
+use caps_overlay::{Failure, Identity, Rng, WallClock, watch};
 use raft::eraftpb::Message;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::Instant;
@@ -17,9 +17,10 @@ use tokio::time::Instant;
 use super::arrivals::{Arrivals, TooMany};
 use super::orders::OrderAsk;
 use super::peers::Peers;
+use super::redactor::NotRedacted;
 use super::table::Table;
 use super::waiting::Ask;
-use crate::cabinet::{self, Applied, Cabinet, Proposal};
+use crate::cabinet::{self, Applied, BadProposal, Cabinet, Proposal, Proposed};
 use crate::journal::{Founder, JournalReader, ReadError, Seat, WriteError};
 use crate::replication::{ChangeError, Followed, LostEntries, Membership, Role, Standing, Timing};
 use crate::service::failure;
@@ -36,6 +37,10 @@ pub(crate) struct Shared {
     /// Every other node that may keep a replica.
     pub(crate) others: Vec<Identity>,
     pub(crate) timing: Timing,
+    /// Where salts come from.
+    pub(crate) rng: Rng,
+    /// The time of day, for people.
+    pub(crate) clock: Arc<dyn WallClock>,
     /// Into the driver.
     pub(crate) messages: mpsc::Sender<Message>,
     pub(crate) asks: mpsc::Sender<Ask>,
@@ -61,6 +66,8 @@ pub(crate) struct Shared {
     draining: AtomicBool,
     committed_index: AtomicU64,
     refused: AtomicU64,
+    redacted_index: AtomicU64,
+    quarantined: u32,
 }
 
 /// Why a replica stopped.
@@ -85,8 +92,11 @@ pub enum Stopped {
         index: u64,
         /// What is wrong with it.
         #[source]
-        error: Arc<DecodeError>,
+        error: Arc<BadProposal>,
     },
+    /// Obliterated values could not be taken out of the journal. What is left of them is taken out at the next start.
+    #[error("obliterated values cannot be taken out of the journal: {0}")]
+    Redaction(#[source] Arc<NotRedacted>),
     /// The journal lacks what this replica had acknowledged. Start the node again: it is repaired from its peers, under another number.
     #[error(transparent)]
     Lost(#[from] LostEntries),
@@ -124,6 +134,10 @@ pub(crate) struct Parts {
     pub(crate) seat: Seat,
     pub(crate) membership: Membership,
     pub(crate) timing: Timing,
+    pub(crate) rng: Rng,
+    pub(crate) clock: Arc<dyn WallClock>,
+    /// Files on this node that were set aside, because they were damaged.
+    pub(crate) quarantined: u32,
     pub(crate) messages: mpsc::Sender<Message>,
     pub(crate) asks: mpsc::Sender<Ask>,
     pub(crate) orders: mpsc::Sender<OrderAsk>,
@@ -142,6 +156,10 @@ impl Shared {
             identity: parts.identity,
             others: parts.others,
             timing: parts.timing,
+            rng: parts.rng,
+            clock: parts.clock,
+            quarantined: parts.quarantined,
+            redacted_index: AtomicU64::new(0),
             messages: parts.messages,
             asks: parts.asks,
             orders: parts.orders,
@@ -274,13 +292,16 @@ impl Shared {
     }
 
     /// Applies one entry and lets the watchers know.
-    pub(crate) fn apply(&self, index: u64, proposal: &Proposal) -> Result<Arc<Applied>, Arc<StateError>> {
-        let applied = Arc::new(self.cabinet().apply(index, proposal).map_err(Arc::new)?);
+    pub(crate) fn apply(&self, index: u64, proposed: &Proposed) -> Result<Arc<Applied>, Arc<StateError>> {
+        let applied = Arc::new(self.cabinet().apply(index, proposed).map_err(Arc::new)?);
         let mut watched = unpoisoned(&self.watchers);
         for id in watched.watchers.applied(&applied) {
             if let Some(wake) = watched.wake.get(&id) {
                 wake.notify_one();
             }
+        }
+        if matches!(proposed.proposal, Proposal::Obliterate(_)) {
+            watched.watchers.forget_before(applied.position.next());
         }
         Ok(applied)
     }
@@ -310,6 +331,15 @@ impl Shared {
 
     pub(crate) fn note_committed(&self, index: u64) {
         self.committed_index.store(index, Ordering::Relaxed);
+    }
+
+    /// Everything that entries up to this one ask for was taken out of the journal.
+    pub(crate) fn note_redacted(&self, index: u64) {
+        self.redacted_index.fetch_max(index, Ordering::Relaxed);
+    }
+
+    pub(crate) fn redacted_index(&self) -> u64 {
+        self.redacted_index.load(Ordering::Relaxed)
     }
 
     pub(crate) fn count_refused(&self) {
@@ -379,6 +409,9 @@ impl Shared {
             journal_bytes: self.journal.size_bytes(),
             subscriptions: u32::try_from(subscriptions).unwrap_or(u32::MAX),
             state: cabinet.state().name().to_owned(),
+            obliterated_index: self.journal.obliterations(mark.index).last().copied().unwrap_or(0),
+            redacted_index: self.redacted_index(),
+            quarantined: self.quarantined,
         }
     }
 

@@ -2,16 +2,18 @@
 
 mod loopback;
 mod members;
+mod obliterate;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
+use caps_model::messages::audit::OBLITERATE;
 use caps_model::messages::cabinet::{COMMIT, Committed, JOIN, MEMBERS, ORDER};
 use caps_model::messages::{AskOutcome, From, ObjectChange, Outcome, Subscribe, Update};
 use caps_model::{Author, Change, Commit, CommitId, Name, ObjectId, Position, Query, codec};
-use caps_overlay::{CallError, Identity, Layer, Priority, Rng, Tasks, Worker, Workers};
+use caps_overlay::{CallError, Identity, Layer, Priority, Rng, Tasks, WallClock, Worker, Workers};
 use futures_util::future::BoxFuture;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
@@ -224,6 +226,10 @@ struct NetPeers {
 
 struct Inline;
 
+/// A clock that stands.
+#[derive(Debug)]
+struct Noon;
+
 /// A subscription that collects what it is told.
 struct Reader {
     told: Arc<Mutex<Vec<Update>>>,
@@ -256,7 +262,7 @@ impl Group {
             timing: Timing::default(),
         };
         let storage = Arc::new(self.disks[&voter].clone());
-        let store = Store::open_in(settings, storage, &self.rng.fork(), &Inline, &tasks).unwrap();
+        let store = Store::open_in(settings, storage, &self.rng.fork(), Arc::new(Noon), &Inline, &tasks).unwrap();
         self.net.stores.lock().unwrap().insert(voter, store.clone());
         self.net.silent.lock().unwrap().retain(|silent| *silent != voter);
         store.run_with(Arc::new(NetPeers { net: self.net.clone(), me: voter, tasks: tasks.clone() }));
@@ -368,6 +374,10 @@ impl Peers for NetPeers {
                 COMMIT => {
                     commit(&shared, codec::decode(&body).unwrap(), Origin::Replica, deadline).await.map(|a| codec::encode(&a).unwrap())
                 }
+                OBLITERATE => {
+                    let order = codec::decode(&body).unwrap();
+                    obliterate(&shared, &order, Origin::Replica, deadline).await.map(|a| codec::encode(&a).unwrap())
+                }
                 _ => outcome(&shared, codec::decode(&body).unwrap(), Origin::Replica, deadline).await.map(|a| codec::encode(&a).unwrap()),
             };
             sleep(Duration::from_millis(1)).await;
@@ -377,6 +387,12 @@ impl Peers for NetPeers {
 
     fn round_trips(&self) -> Vec<(Identity, Duration)> {
         Vec::new()
+    }
+}
+
+impl WallClock for Noon {
+    fn now_micros(&self) -> i64 {
+        1_000_000
     }
 }
 

@@ -33,8 +33,12 @@ impl MemoryState {
         let after = change.live_after().map(places).unwrap_or_default();
         for entity in change.after.entities() {
             for (index, place) in before.difference(&after) {
-                let places = self.indexes.get_mut(&(entity.clone(), index.clone()));
-                places.map(|places| places.remove(place.as_bytes()));
+                let key = (entity.clone(), index.clone());
+                let Some(places) = self.indexes.get_mut(&key) else { continue };
+                places.remove(place.as_bytes());
+                if places.is_empty() {
+                    self.indexes.remove(&key);
+                }
             }
             for (index, place) in after.difference(&before) {
                 self.indexes.entry((entity.clone(), index.clone())).or_default().insert(place.as_bytes().to_vec());
@@ -42,6 +46,13 @@ impl MemoryState {
             self.members.entry(entity.clone()).or_default().insert(change.after.id);
         }
         self.versions.entry(change.after.id).or_default().push(change.after.clone());
+    }
+
+    fn replace(&mut self, version: &Object) {
+        let versions = self.versions.entry(version.id).or_default();
+        if let Ok(place) = versions.binary_search_by_key(&version.version, |object| object.version) {
+            versions[place].clone_from(version);
+        }
     }
 }
 
@@ -112,6 +123,20 @@ impl State for MemoryState {
             }
             Step::Seal(id) => {
                 self.fates.insert(id, Fate::Sealed);
+            }
+            Step::Obliterate { record, changes, versions, commits } => {
+                for change in changes {
+                    self.change(change);
+                }
+                versions.iter().for_each(|version| self.replace(version));
+                for (position, record) in commits {
+                    let place = position.0.checked_sub(1).and_then(|place| usize::try_from(place).ok());
+                    if let Some(kept) = place.and_then(|place| self.commits.get_mut(place)) {
+                        kept.clone_from(record);
+                    }
+                }
+                self.fates.insert(record.id, Fate::Accepted(transaction.mark.position));
+                self.commits.push(record.clone());
             }
         }
         self.mark = transaction.mark;

@@ -79,6 +79,11 @@ impl SledState {
         Ok((Self::open_existing(path)?, StateOpened::Rebuilding { reason, set_aside }))
     }
 
+    /// How many states were set aside beside this path.
+    pub fn set_aside_beside(path: &Path) -> usize {
+        (1..=QUARANTINES_MAX).filter(|number| quarantine(path, *number).exists()).count()
+    }
+
     fn open_existing(path: &Path) -> Result<Self, StateError> {
         let database = open_database(path)?;
         let header = match database.get(key::MARK).map_err(engine)? {
@@ -170,6 +175,20 @@ impl State for SledState {
                 batch.insert(key::fate(record.id), encode(&Fate::Accepted(position))?);
             }
             Step::Seal(id) => batch.insert(key::fate(id), encode(&Fate::Sealed)?),
+            Step::Obliterate { record, changes, versions, commits } => {
+                let position = transaction.mark.position;
+                for change in changes {
+                    put_change(&mut batch, change)?;
+                }
+                for version in versions {
+                    batch.insert(key::version(version.id, version.version), encode(&Version(version.clone()))?);
+                }
+                for (position, record) in commits {
+                    batch.insert(key::commit(*position), encode(record)?);
+                }
+                batch.insert(key::commit(position), encode(record)?);
+                batch.insert(key::fate(record.id), encode(&Fate::Accepted(position))?);
+            }
         }
         batch.insert(key::MARK, encode(&header)?);
         self.database.apply_batch(batch).map_err(engine)?;
@@ -254,12 +273,16 @@ fn describe(error: &StateError) -> String {
     }
 }
 
+fn quarantine(path: &Path, number: u32) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".quarantine-{number}"));
+    PathBuf::from(name)
+}
+
 /// Gives a state's directory the first free name of `<name>.quarantine-1`, `-2`, ...
 fn set_aside(path: &Path) -> io::Result<PathBuf> {
     for number in 1..=QUARANTINES_MAX {
-        let mut name = path.as_os_str().to_owned();
-        name.push(format!(".quarantine-{number}"));
-        let aside = PathBuf::from(name);
+        let aside = quarantine(path, number);
         if !aside.exists() {
             fs::rename(path, &aside)?;
             return Ok(aside);

@@ -33,6 +33,13 @@ impl Recent {
         }
     }
 
+    /// Forgets the commits before `position`: what they changed is read from the state from now on.
+    pub(super) fn forget_before(&mut self, position: Position) {
+        while let Some((_, bytes)) = self.commits.pop_front_if(|(applied, _)| applied.position < position) {
+            self.bytes -= bytes;
+        }
+    }
+
     /// What the commit at `position` changed: from memory, or from the state.
     pub(super) fn changes(&self, position: Position, state: &dyn State) -> Result<Cow<'_, [Changed]>, StateError> {
         let oldest = self.commits.front().map(|(applied, _)| applied.position);

@@ -300,7 +300,7 @@ async fn a_replica_with_nobody_to_learn_from_stops_at_damage() {
         state: StateKind::Memory,
         timing: Timing::default(),
     };
-    let open = || Store::open_in(settings(), Arc::new(disk.clone()), &Rng::seeded(1), &Inline, &Tasks::default());
+    let open = || Store::open_in(settings(), Arc::new(disk.clone()), &Rng::seeded(1), Arc::new(Noon), &Inline, &Tasks::default());
     drop(open().unwrap());
     disk.flip_bit("journal-0000000001", 20, 3);
     // The header of a segment that holds a durable record: damage, and not a file that was being made.
