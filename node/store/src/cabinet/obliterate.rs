@@ -89,9 +89,9 @@ impl Obliteration {
 impl<S: State> Cabinet<S> {
     /// Where the chain over proposals stood at a position: at the present one if none is asked for.
     pub fn head(&self, at: Option<Position>) -> Result<Head, ReadError> {
-        let Mark { index, position, chain_head, moment, .. } = self.mark();
+        let Mark { position, chain_head, moment, .. } = self.mark();
         match at.filter(|at| *at != position) {
-            None => Ok(Head { position, index: self.made_by(position)?.unwrap_or(index), chain_head, moment }),
+            None => Ok(Head { position, index: self.made_by(position)?.unwrap_or(0), chain_head, moment }),
             Some(at) if at > position => Err(ReadError::Future { asked: at, now: position }),
             Some(Position::ZERO) => Ok(Head { position: Position::ZERO, index: 0, chain_head: [0; 32], moment: 0 }),
             Some(at) => {

@@ -9,7 +9,6 @@ use crate::journal::envelope::{BadDecision, Builder, Class, Decision, Envelope, 
 
 /// What a normal entry of the replicated log asks for; an empty entry asks for nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(clippy::large_enum_variant, reason = "nearly all proposals are commits, and one is held at a time")]
 pub enum Proposal {
     /// To make a commit, if everything it relies on still holds.
     Commit(Commit),

@@ -283,7 +283,11 @@ mod tests {
         let mut builder = Builder::new(Class::Ordinary, &rng);
         builder.fixed().extend_from_slice(fixed);
         for value in values {
-            builder.slot(|bytes| Ok::<_, TooLarge>(bytes.extend_from_slice(value))).unwrap();
+            let write = |bytes: &mut Vec<u8>| {
+                bytes.extend_from_slice(value);
+                Ok::<_, TooLarge>(())
+            };
+            builder.slot(write).unwrap();
         }
         builder.finish().unwrap()
     }

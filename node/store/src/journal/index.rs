@@ -144,13 +144,12 @@ impl Index {
 
     /// Forgets recent entries up to `last`, unless memory is the only place where they are.
     pub(super) fn forget_up_to(&mut self, last: u64) {
-        while let Some(entry) = self.recent.pop_front_if(|entry| entry.index <= last) {
-            let place = usize::try_from(entry.index - 1).expect("there are slots in memory for all entries");
-            if self.slots[place].location == UNWRITTEN {
-                self.recent.push_front(entry);
+        while let Some(entry) = self.recent.front().filter(|entry| entry.index <= last) {
+            if self.slots[self.slots.len() - self.recent.len()].location == UNWRITTEN {
                 break;
             }
             self.recent_bytes -= entry.payload.len();
+            self.recent.pop_front();
         }
     }
 

@@ -49,6 +49,9 @@ impl JournalReader {
     ///
     /// # Errors
     /// [`RedactError::Edit`] with the first error of `edit`; the segment then stays as it was.
+    ///
+    /// # Panics
+    /// When a segment is larger than 32 GiB, which no writer makes.
     pub fn redact<E>(&self, segment: u32, mut edit: impl FnMut(Editable<'_>) -> Result<bool, E>) -> Result<bool, RedactError<E>> {
         let name = format::file_name(segment);
         let old = self.place.storage.open(&name).map_err(ReadError::from)?;

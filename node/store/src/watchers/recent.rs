@@ -35,8 +35,9 @@ impl Recent {
 
     /// Forgets the commits before `position`: what they changed is read from the state from now on.
     pub(super) fn forget_before(&mut self, position: Position) {
-        while let Some((_, bytes)) = self.commits.pop_front_if(|(applied, _)| applied.position < position) {
+        while let Some((_, bytes)) = self.commits.front().filter(|(applied, _)| applied.position < position) {
             self.bytes -= bytes;
+            self.commits.pop_front();
         }
     }
 

@@ -182,7 +182,7 @@ fn decisions_stand_although_what_they_rested_on_is_gone() {
 
 #[derive(Clone, Debug)]
 enum Step {
-    Propose(Plan),
+    Propose(Box<Plan>),
     Obliterate {
         object: u128,
         attribute: &'static str,
@@ -196,7 +196,7 @@ enum Step {
 fn step() -> impl Strategy<Value = Step> {
     let attribute = prop::sample::select(vec!["state", "number", "owner", "due", "open", "weight"]);
     prop_oneof![
-        8 => plan().prop_map(Step::Propose),
+        8 => plan().prop_map(|plan| Step::Propose(Box::new(plan))),
         3 => (1..9_u128, attribute, 0..20_u64, 0..30_u64)
             .prop_map(|(object, attribute, from, length)| Step::Obliterate { object, attribute, from, length }),
         1 => (0..4_u64).prop_map(Step::Redact),
