@@ -1,5 +1,6 @@
 //! The command line: what can be asked for, and who answers.
 
+mod audit;
 mod backup;
 mod blob;
 mod cabinet;
@@ -12,6 +13,7 @@ mod fresh;
 mod init;
 mod login;
 mod moment;
+mod obliterate;
 mod outcome;
 mod past;
 mod ping;
@@ -107,6 +109,10 @@ enum Command {
     Why(past::Why),
     /// Ask what became of a commit.
     Outcome(outcome::Outcome),
+    /// Take values of an object away for ever.
+    Obliterate(obliterate::Obliterate),
+    /// Verify the history of a cabinet without trusting whoever keeps it.
+    Audit(audit::Audit),
     /// Show what the modules declare.
     Schema(schema::Schema),
     /// Do what the deployment file's users do, and measure it.
@@ -152,6 +158,8 @@ impl Cli {
             Command::Diff(command) => command.run(global).await,
             Command::Why(command) => command.run(global).await,
             Command::Outcome(command) => command.run(global).await,
+            Command::Obliterate(command) => command.run(global).await,
+            Command::Audit(command) => command.run(global).await,
             Command::Schema(command) => command.run(global).await,
             Command::Workload(command) => command.run(global).await,
             Command::Record(command) => command.run(global).await,

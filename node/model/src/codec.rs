@@ -45,11 +45,6 @@ pub enum DecodeError {
 
 /// The bytes of a message.
 pub fn encode<T: Wire>(message: &T) -> Result<Vec<u8>, EncodeError> {
-    encode_lent::<T>(message)
-}
-
-/// The bytes of a message of type `T` that is put together from what is only lent: `message` encodes as a `T` does.
-pub fn encode_lent<T: Wire>(message: &impl Encode) -> Result<Vec<u8>, EncodeError> {
     let mut bytes = Vec::with_capacity(USUAL_BYTES);
     bytes.push(T::SCHEMA);
     bincode::encode_into_std_write(message, &mut bytes, CONFIGURATION)?;
@@ -67,6 +62,24 @@ pub fn decode<T: Wire>(bytes: &[u8]) -> Result<T, DecodeError> {
         0 => Ok(message),
         left => Err(DecodeError::Trailing(left)),
     }
+}
+
+/// Appends a part of a message that is put together piece by piece: parts appended one after the other are encoded as the fields of one type.
+pub fn append<T: Encode>(part: &T, bytes: &mut Vec<u8>) -> Result<(), EncodeError> {
+    bincode::encode_into_std_write(part, bytes, CONFIGURATION)?;
+    Ok(())
+}
+
+/// Takes a part off the front of a message.
+pub fn take<T: Decode<()>>(bytes: &mut &[u8]) -> Result<T, DecodeError> {
+    let (part, used) = bincode::decode_from_slice(bytes, CONFIGURATION)?;
+    *bytes = &bytes[used..];
+    Ok(part)
+}
+
+/// Nothing may be left of a message when all its parts were taken.
+pub fn finish(bytes: &[u8]) -> Result<(), DecodeError> {
+    if bytes.is_empty() { Ok(()) } else { Err(DecodeError::Trailing(bytes.len())) }
 }
 
 /// Memory that a decoded message may claim: eight times the largest frame, because small values grow when they leave the wire.

@@ -141,3 +141,6 @@ pub const CHANGES_MAX: usize = 1_000;
 
 /// Effects of one commit.
 pub const EFFECTS_MAX: usize = 100;
+
+/// Targets of one obliteration.
+pub const OBLITERATIONS_MAX: usize = 100;

@@ -3,6 +3,7 @@
 //! A read says in the call's header at which position at least it wants to be answered; every answer says at which position it was. So
 //! messages carry no position of their own except where it is the subject.
 
+pub mod audit;
 pub mod backup;
 pub mod blobs;
 pub mod cabinet;

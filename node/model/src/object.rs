@@ -21,12 +21,23 @@ pub struct Object {
     pub deleted: bool,
     /// Its values. An attribute without values has no entry.
     pub attributes: Record,
+    /// Attributes that had values then which were obliterated since, in order, each once. They have no entry in `attributes`.
+    pub obliterated: Vec<Name>,
 }
 
 impl Object {
     /// An object as the commit at `position` makes it, of an entity that inherits from none.
     pub fn new(id: ObjectId, entity: Name, position: Position, attributes: Record) -> Self {
-        Self { id, entity, ancestors: Vec::new(), created: position, version: position, deleted: false, attributes }
+        Self {
+            id,
+            entity,
+            ancestors: Vec::new(),
+            created: position,
+            version: position,
+            deleted: false,
+            attributes,
+            obliterated: Vec::new(),
+        }
     }
 
     /// Whether it is of this entity, or of one that inherits from it.
@@ -64,6 +75,19 @@ impl Object {
         self.value(attribute).and_then(Value::as_reference)
     }
 
+    /// Takes the values of an attribute away, and remembers that there were some.
+    pub fn obliterate(&mut self, attribute: &Name) {
+        self.attributes.remove(attribute);
+        if let Err(place) = self.obliterated.binary_search(attribute) {
+            self.obliterated.insert(place, attribute.clone());
+        }
+    }
+
+    /// Whether the values that an attribute had then were obliterated.
+    pub fn is_obliterated(&self, attribute: &Name) -> bool {
+        self.obliterated.binary_search(attribute).is_ok()
+    }
+
     /// The object after `change` at `position`, given the object before it.
     ///
     /// `None` when the change does not fit: creating what exists, changing or deleting what does not.
@@ -75,6 +99,7 @@ impl Object {
             }
             (Some(before), Change::Update { attributes, .. }) if !before.deleted => {
                 let mut after = Self { version: position, ..before.clone() };
+                after.obliterated.retain(|name| !attributes.contains_key(name));
                 for (name, values) in attributes {
                     if values.is_empty() {
                         after.attributes.remove(name);
@@ -116,5 +141,21 @@ mod tests {
         assert!(third.deleted);
         assert_eq!(Object::after(Some(&third), &Change::Delete { object: id }, Position(7)), None);
         assert_eq!(Object::after(Some(&first), &create, Position(7)), None);
+    }
+
+    #[test]
+    fn what_was_obliterated_is_remembered_until_there_are_new_values() {
+        let id = ObjectId(1);
+        let mut object = Object::new(id, Name::fixed("case"), Position(1), record(&[("a", 1), ("b", 2), ("c", 3)]));
+        for name in ["c", "a", "c"] {
+            object.obliterate(&Name::fixed(name));
+        }
+        assert_eq!((object.int("a"), object.obliterated.as_slice()), (None, &[Name::fixed("a"), Name::fixed("c")][..]));
+        let change = |name, values| Change::Update { object: id, attributes: Record::from([(Name::fixed(name), values)]) };
+        let other = Object::after(Some(&object), &change("b", vec![]), Position(2)).unwrap();
+        assert!(other.is_obliterated(&Name::fixed("a")));
+        let renewed = Object::after(Some(&object), &change("a", vec![Value::Int(4)]), Position(2)).unwrap();
+        let cleared = Object::after(Some(&object), &change("a", vec![]), Position(2)).unwrap();
+        assert!(!renewed.is_obliterated(&Name::fixed("a")) && !cleared.is_obliterated(&Name::fixed("a")));
     }
 }

@@ -127,7 +127,13 @@ async fn carry_out(global: &Global, deployment: &Deployment, overlay: &Overlay, 
 }
 
 /// Calls a replica's cabinet service.
-async fn ask<A: Wire>(overlay: &Overlay, replica: &Identity, method: u16, body: Vec<u8>, within: Duration) -> Result<A, CallError> {
+pub(super) async fn ask<A: Wire>(
+    overlay: &Overlay,
+    replica: &Identity,
+    method: u16,
+    body: Vec<u8>,
+    within: Duration,
+) -> Result<A, CallError> {
     let method = MethodId { service: cabinet::SERVICE, method };
     let options = CallOptions { deadline: within, ..CallOptions::default() };
     let reply = overlay.call(To::Node(replica), method, Bytes::from(body), options).await?;

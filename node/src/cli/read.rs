@@ -206,8 +206,11 @@ impl History {
 
 /// What differs between two versions of an object, in one cell.
 fn changed(before: Option<&Object>, after: &Object) -> String {
+    let gone = after.obliterated.iter().filter(|name| before.is_none_or(|before| !before.is_obliterated(name)));
+    let gone = gone.map(|name| format!("{name}: obliterated"));
     if after.deleted {
-        return "deleted".to_owned();
+        let first = before.is_none_or(|before| !before.deleted).then(|| "deleted".to_owned());
+        return first.into_iter().chain(gone).collect::<Vec<_>>().join(" ");
     }
     let names: BTreeSet<&Name> = before.iter().flat_map(|object| object.attributes.keys()).chain(after.attributes.keys()).collect();
     let differs = |name: &&Name| before.map_or(&[][..], |object| object.values(name.as_str())) != after.values(name.as_str());
@@ -216,7 +219,7 @@ fn changed(before: Option<&Object>, after: &Object) -> String {
         let is = output::values(after.values(name.as_str()));
         if was.is_empty() { format!("{name}={is}") } else { format!("{name}: {} -> {is}", output::values(was)) }
     });
-    shown.collect::<Vec<_>>().join(" ")
+    shown.chain(gone).collect::<Vec<_>>().join(" ")
 }
 
 /// Prints objects with the attributes that they have as columns.

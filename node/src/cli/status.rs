@@ -111,6 +111,8 @@ impl Row {
                 "chain_head": output::hex(&replica.chain_head),
                 "committed_index": replica.committed_index, "durable_index": replica.durable_index, "objects": replica.objects,
                 "journal_bytes": replica.journal_bytes, "subscriptions": replica.subscriptions, "state": replica.state,
+                "obliterated_index": replica.obliterated_index, "redacted_index": replica.redacted_index,
+                "quarantined_files": replica.quarantined,
             })
         });
         let host =

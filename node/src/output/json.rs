@@ -6,16 +6,20 @@ use serde_json::{Value as Json, json};
 
 use super::{hex, moment};
 
-/// `{"id","entity","created","version","deleted","attributes"}`.
+/// `{"id","entity","created","version","deleted","attributes"}`, and `"obliterated"`, the names of attributes, if there are such.
 pub(crate) fn object(object: &Object) -> Json {
-    json!({
+    let mut shown = json!({
         "id": object.id.to_string(),
         "entity": object.entity.as_str(),
         "created": object.created.0,
         "version": object.version.0,
         "deleted": object.deleted,
         "attributes": record(&object.attributes),
-    })
+    });
+    if !object.obliterated.is_empty() {
+        shown["obliterated"] = object.obliterated.iter().map(|name| name.as_str()).collect();
+    }
+    shown
 }
 
 /// Attribute names and lists of values.

@@ -10,8 +10,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use caps_model::{Author, Change, Commit, CommitId, Name, ObjectId, Query, Record, Value, codec};
-use caps_store::cabinet::{Cabinet, Proposal, admit};
+use caps_model::{Author, Change, Commit, CommitId, Name, ObjectId, Query, Record, Value};
+use caps_overlay::Rng;
+use caps_store::cabinet::{Cabinet, Proposed, admit};
 use caps_store::journal::{self, Entry, EntryKind, Options};
 use caps_store::state::{MemoryState, SledState, State};
 use caps_store::storage::DiskStorage;
@@ -31,10 +32,11 @@ fn large_cabinet(objects: u64, directory: &Path) {
     };
     let began = now();
     let journal::Opened { mut writer, reader, .. } = open_journal();
+    let rng = Rng::seeded(1);
     let mut index = 0;
     while index < objects {
         let entries = (index + 1..=(index + BATCH).min(objects)).map(|index| {
-            let payload = Bytes::from(admit(&commit(index, vec![case(index)])).expect("it is a small commit"));
+            let payload = Bytes::from(admit(commit(index, vec![case(index)]), &rng).expect("it is a small commit"));
             journal::Record::Entry(Entry { index, term: 1, kind: EntryKind::Normal, payload })
         });
         writer.append(reader.stage(entries.collect())).and_then(|()| writer.sync()).expect("the disk takes it");
@@ -87,8 +89,8 @@ fn rebuild(reader: &journal::JournalReader, cabinet: &mut Cabinet<Box<dyn State>
     while next <= last {
         let entries = reader.entries(next, last + 1, SLICE_BYTES).expect("the journal is readable");
         for entry in &entries {
-            let proposal: Proposal = codec::decode(&entry.payload).expect("it was encoded here");
-            cabinet.apply(entry.index, &proposal).expect("the state takes it");
+            let proposed = Proposed::decode(&entry.payload, entry.index, entry.term).expect("it was encoded here");
+            cabinet.apply(entry.index, &proposed).expect("the state takes it");
         }
         next += entries.len() as u64;
     }

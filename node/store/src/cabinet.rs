@@ -6,7 +6,10 @@
 
 mod decide;
 mod inspect;
+mod obliterate;
+mod proposal;
 mod read;
+mod redaction;
 
 #[cfg(test)]
 mod tests;
@@ -15,30 +18,22 @@ pub(crate) mod workload;
 
 use std::fmt;
 
-use bincode::{Decode, Encode};
 use caps_model::messages::Outcome;
 use caps_model::messages::cabinet::Committed;
-use caps_model::{Commit, CommitId, Position, Wire, codec};
+use caps_model::{Commit, CommitId, ObjectId, Position};
 use caps_overlay::bugs::{self, Bug};
-use sha2::{Digest, Sha256};
 
 pub use crate::state::{Changed, Counts, Mark};
 pub use decide::{PROPOSAL_BYTES_MAX, Refusal, admit};
 pub use inspect::{COMMITS_COMPARED_MAX, COUNT_MAX};
+pub use obliterate::{Unobliterable, VERSIONS_MAX};
+pub use proposal::{BadProposal, Missing, Obliteration, Proposal, Proposed, Target, TooMuch, stamp};
 pub(crate) use read::object_bytes;
 pub use read::{ANSWER_BYTES_MAX, ReadError};
+pub use redaction::{Became, Redaction};
 
+use crate::journal::envelope::{Decision, link};
 use crate::state::{CommitRecord, Fate, State, StateError, Step, Transaction};
-
-/// What a normal entry of the replicated log asks for; an empty entry asks for nothing.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
-#[expect(clippy::large_enum_variant, reason = "nearly all proposals are commits, and one is held at a time")]
-pub enum Proposal {
-    /// To make a commit, if everything it relies on still holds.
-    Commit(Commit),
-    /// To see to it that a commit that has not happened never will.
-    Seal(CommitId),
-}
 
 /// What became of one proposal.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,7 +53,7 @@ pub struct Applied {
 /// The answer to a proposal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// To [`Proposal::Commit`].
+    /// To [`Proposal::Commit`] and [`Proposal::Obliterate`].
     Commit(Committed),
     /// To [`Proposal::Seal`].
     Seal(Outcome),
@@ -97,6 +92,11 @@ impl<S: State> Cabinet<S> {
         self.state
     }
 
+    /// Sees to it that what was obliterated cannot be recovered from where the state is kept.
+    pub fn purge(&mut self) -> Result<(), StateError> {
+        self.state.purge()
+    }
+
     /// Takes note of an entry that asks for nothing.
     ///
     /// # Panics
@@ -112,50 +112,75 @@ impl<S: State> Cabinet<S> {
     ///
     /// # Panics
     /// When the index was applied before.
-    pub fn apply(&mut self, index: u64, proposal: &Proposal) -> Result<Applied, StateError> {
+    pub fn apply(&mut self, index: u64, proposed: &Proposed) -> Result<Applied, StateError> {
         self.skip(index);
-        match proposal {
-            Proposal::Commit(commit) => self.apply_commit(commit),
+        self.mark.log_head = link(&self.mark.log_head, index, &proposed.digest);
+        match &proposed.proposal {
+            Proposal::Commit(commit) => self.apply_commit(commit, proposed),
             Proposal::Seal(id) => self.apply_seal(*id),
+            Proposal::Obliterate(order) => self.apply_obliteration(order, proposed),
         }
     }
 
-    fn apply_commit(&mut self, commit: &Commit) -> Result<Applied, StateError> {
-        match self.state.fate(commit.id)?.filter(|_| !bugs::has(Bug::CommitIdIgnored)) {
-            Some(Fate::Sealed) => return Ok(self.unchanged(commit.id, Verdict::Commit(Committed::Sealed))),
+    fn apply_commit(&mut self, commit: &Commit, proposed: &Proposed) -> Result<Applied, StateError> {
+        if let Some(answer) = self.answer_before(commit.id)? {
+            return Ok(self.unchanged(commit.id, answer));
+        }
+        let decided = match proposed.decision {
+            None => decide::decide(&self.state, self.mark.position, commit)?,
+            Some(Decision::Accepted) => decide::carry_out(&self.state, self.mark.position, commit, &proposed.missing).map(Ok)?,
+            Some(Decision::Refused) => Err(Vec::new()),
+        };
+        match decided {
+            Ok(changes) => self.accept(commit, proposed, changes),
+            Err(objects) => Ok(self.refused(commit.id, objects)),
+        }
+    }
+
+    /// The answer to what was decided before under this name.
+    fn answer_before(&self, id: CommitId) -> Result<Option<Verdict>, StateError> {
+        Ok(match self.state.fate(id)?.filter(|_| !bugs::has(Bug::CommitIdIgnored)) {
+            Some(Fate::Sealed) => Some(Verdict::Commit(Committed::Sealed)),
             Some(Fate::Accepted(position)) => {
                 let result = self.record(position)?.result;
-                return Ok(self.unchanged(commit.id, Verdict::Commit(Committed::Accepted { position, result, repeated: true })));
+                Some(Verdict::Commit(Committed::Accepted { position, result, repeated: true }))
             }
-            None => {}
-        }
-        match decide::decide(&self.state, self.mark.position, commit)? {
-            Ok(changes) => self.accept(commit, changes),
-            Err(objects) => {
-                let conflict = Committed::Conflict { position: self.mark.position, objects };
-                Ok(self.unchanged(commit.id, Verdict::Commit(conflict)))
-            }
-        }
+            None => None,
+        })
     }
 
-    fn accept(&mut self, commit: &Commit, changes: Vec<Changed>) -> Result<Applied, StateError> {
-        let position = self.mark.position.next();
-        let chain_head = link(&self.mark.chain_head, position, commit)?;
+    fn accept(&mut self, commit: &Commit, proposed: &Proposed, changes: Vec<Changed>) -> Result<Applied, StateError> {
+        let mark = self.next_mark(commit.time, proposed.time);
         let record = CommitRecord {
             id: commit.id,
-            index: self.mark.index,
+            index: mark.index,
+            chain_head: mark.chain_head,
             time: commit.time,
-            moment: self.mark.moment.max(commit.time),
+            moment: mark.moment,
             author: commit.author.clone(),
             objects: changes.iter().map(|change| change.after.id).collect(),
             effects: commit.effects.clone(),
             result: commit.result.clone(),
+            obliterated: proposed.missing.words,
         };
-        let mark = Mark { index: self.mark.index, position, chain_head, moment: record.moment };
         self.state.write(&Transaction { mark, step: Step::Commit { record: &record, changes: &changes } })?;
         self.mark = mark;
-        let verdict = Verdict::Commit(Committed::Accepted { position, result: record.result, repeated: false });
-        Ok(Applied { index: mark.index, position, commit: commit.id, verdict, changes })
+        let verdict = Verdict::Commit(Committed::Accepted { position: mark.position, result: record.result, repeated: false });
+        Ok(Applied { index: mark.index, position: mark.position, commit: commit.id, verdict, changes })
+    }
+
+    /// The mark after the commit that is being applied, which was decided and proposed at these times.
+    ///
+    /// Of the host's clock and the leader's, the one that is behind counts: a clock that is far ahead would make the moments of all later commits
+    /// useless, one that is behind does no harm.
+    fn next_mark(&self, time: i64, proposed: i64) -> Mark {
+        let Mark { index, position, log_head, moment, .. } = self.mark;
+        Mark { index, position: position.next(), chain_head: log_head, log_head, moment: moment.max(time.min(proposed)) }
+    }
+
+    fn refused(&self, commit: CommitId, objects: Vec<ObjectId>) -> Applied {
+        let conflict = Committed::Conflict { position: self.mark.position, objects };
+        self.unchanged(commit, Verdict::Commit(conflict))
     }
 
     fn apply_seal(&mut self, id: CommitId) -> Result<Applied, StateError> {
@@ -185,18 +210,4 @@ impl<S: State> fmt::Debug for Cabinet<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Cabinet").field("state", &self.state.name()).field("mark", &self.mark).finish_non_exhaustive()
     }
-}
-
-/// The chain over commits: SHA-256(previous head ‖ position, little-endian ‖ SHA-256(encoded commit)).
-///
-/// The commit enters by its digest, so that what it says could be taken away one day without breaking the chain.
-fn link(chain: &[u8; 32], position: Position, commit: &Commit) -> Result<[u8; 32], StateError> {
-    // It was decoded from an entry within the same limit, so this does not fail.
-    let bytes = codec::encode(commit).map_err(|error| StateError::Engine(Box::new(error)))?;
-    Ok(Sha256::new().chain_update(chain).chain_update(position.0.to_le_bytes()).chain_update(Sha256::digest(bytes)).finalize().into())
-}
-
-/// 2: objects know what they inherit from, commits why they were made.
-impl Wire for Proposal {
-    const SCHEMA: u8 = 2;
 }

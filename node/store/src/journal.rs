@@ -13,12 +13,15 @@
 //!
 //! A failed write or sync is final: what the disk then holds is unknown, so the writer refuses everything afterwards.
 
+pub mod audit;
+pub mod envelope;
 mod format;
 mod index;
 mod inventory;
 mod quarantine;
 mod reader;
 mod recovery;
+mod redact;
 mod writer;
 
 #[cfg(test)]
@@ -30,9 +33,10 @@ use bytes::Bytes;
 use caps_model::Name;
 
 pub use inventory::{SetAside, cabinet_of, exists, quarantined};
-pub use quarantine::{is_quarantined, set_aside};
+pub use quarantine::{is_quarantined, quarantined_files, set_aside};
 pub use reader::{Batch, JournalReader, ReadError};
 pub use recovery::{OpenError, open};
+pub use redact::{Editable, RedactError};
 pub use writer::{JournalWriter, WriteError};
 
 use crate::storage::Storage;
@@ -57,7 +61,7 @@ pub struct Entry {
     pub term: u64,
     /// How to read the payload.
     pub kind: EntryKind,
-    /// What it says: for [`EntryKind::Normal`] nothing, or an encoded [`Proposal`](crate::cabinet::Proposal).
+    /// What it says: for [`EntryKind::Normal`] nothing, or an [envelope](envelope::Envelope) with a [`Proposal`](crate::cabinet::Proposal).
     pub payload: Bytes,
 }
 

@@ -39,5 +39,5 @@ pub mod check;
 mod replay;
 
 pub use replay::{Figures, ReplayError};
-pub use replica::{OpenError, RESERVE_BYTES, Settings, StateKind, Stopped, Store};
+pub use replica::{NotRedacted, OpenError, RESERVE_BYTES, Settings, StateKind, Stopped, Store};
 pub use replication::{ChangeError, ChangeRefused, LostEntries, Refusal, Role, Standing, Timing, WireError};

@@ -3,9 +3,7 @@
 use std::ops::ControlFlow;
 use std::time::Duration;
 
-use caps_model::{DecodeError, codec};
-
-use crate::cabinet::{Cabinet, Proposal};
+use crate::cabinet::{BadProposal, Cabinet, Proposed};
 use crate::journal::{Entry, EntryKind, JournalReader, ReadError};
 use crate::state::{State, StateError};
 
@@ -25,7 +23,7 @@ pub enum ReplayError {
         index: u64,
         /// What is wrong with it.
         #[source]
-        error: DecodeError,
+        error: BadProposal,
     },
 }
 
@@ -58,7 +56,7 @@ pub(crate) fn replay<S: State>(
     reader: &JournalReader,
     cabinet: &mut Cabinet<S>,
     last: u64,
-    mut before: impl FnMut(&Cabinet<S>, &Entry, Option<&Proposal>) -> ControlFlow<()>,
+    mut before: impl FnMut(&Cabinet<S>, &Entry, Option<&Proposed>) -> ControlFlow<()>,
     tell: &mut dyn FnMut(Figures),
 ) -> Result<(), ReplayError> {
     let first = cabinet.mark().index + 1;
@@ -68,12 +66,12 @@ pub(crate) fn replay<S: State>(
         let high = last.min(next.saturating_add(SLICE_ENTRIES - 1)) + 1;
         for entry in reader.entries(next, high, SLICE_BYTES)? {
             next = entry.index + 1;
-            let proposal = proposal(&entry)?;
-            if before(cabinet, &entry, proposal.as_ref()).is_break() {
+            let proposed = proposed(&entry)?;
+            if before(cabinet, &entry, proposed.as_ref()).is_break() {
                 return Ok(());
             }
-            match &proposal {
-                Some(proposal) => drop(cabinet.apply(entry.index, proposal)?),
+            match &proposed {
+                Some(proposed) => drop(cabinet.apply(entry.index, proposed)?),
                 None => cabinet.skip(entry.index),
             }
         }
@@ -83,11 +81,11 @@ pub(crate) fn replay<S: State>(
 }
 
 /// What an entry asks of the cabinet, if it does.
-pub(crate) fn proposal(entry: &Entry) -> Result<Option<Proposal>, ReplayError> {
+pub(crate) fn proposed(entry: &Entry) -> Result<Option<Proposed>, ReplayError> {
     if entry.kind != EntryKind::Normal || entry.payload.is_empty() {
         return Ok(None);
     }
-    codec::decode(&entry.payload).map(Some).map_err(|error| ReplayError::Entry { index: entry.index, error })
+    Proposed::decode(&entry.payload, entry.index, entry.term).map(Some).map_err(|error| ReplayError::Entry { index: entry.index, error })
 }
 
 /// Bytes of the journal read at once.

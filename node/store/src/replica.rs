@@ -13,6 +13,7 @@ mod joining;
 mod orders;
 mod peers;
 mod rebuild;
+mod redactor;
 mod restored;
 mod room;
 mod seat;
@@ -29,6 +30,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use caps_model::messages::audit::Obliterate;
 use caps_model::messages::cabinet::{Committed, Members, Order, ReplicaStatus};
 use caps_model::messages::{AskOutcome, Outcome};
 use caps_model::{Commit, Name, Position};
@@ -48,9 +50,10 @@ use crate::watchers::{self, Watchers};
 
 pub(crate) use archive::serve as back_up;
 pub(crate) use blobs::answer_about_blob;
-pub(crate) use commits::{Origin, commit, linearizable, outcome};
+pub(crate) use commits::{Origin, commit, linearizable, obliterate, outcome};
 pub(crate) use driver::message;
 pub(crate) use orders::{admit, order};
+pub use redactor::NotRedacted;
 pub(crate) use restored::committed;
 pub use room::RESERVE_BYTES;
 pub use shared::Stopped;
@@ -61,6 +64,7 @@ use driver::{ASKS_QUEUED_MAX, Disk, Driver, Inlets, MESSAGES_QUEUED_MAX, ORDERS_
 use fetcher::Fetcher;
 use peers::{OverlayPeers, Peers};
 use rebuild::bring_up;
+use redactor::Redactor;
 use room::Room;
 use waiting::ReadRounds;
 
@@ -136,6 +140,9 @@ pub enum OpenError {
     /// The files of blobs.
     #[error("the blobs cannot be opened: {0}")]
     Blobs(#[source] StorageError),
+    /// Obliterated values could not be taken out of the journal, which has to be done before anything is served.
+    #[error("obliterated values cannot be taken out of the journal: {0}")]
+    Redaction(#[from] NotRedacted),
 }
 
 /// What the driver is made of, and what makes the rest of it.
@@ -143,6 +150,7 @@ struct Prepared {
     core: Core,
     disk: Disk,
     fetcher: Fetcher,
+    redactor: Redactor,
     inlets: Inlets,
     rounds: ReadRounds,
     room: Room,
@@ -203,7 +211,7 @@ impl Store {
     ) -> Result<Self, OpenError> {
         settings.check()?;
         let rng = rng.fork();
-        let (Opened { writer, reader, recovered }, mut seat) = seat::open_journal(&settings, &storage, &rng)?;
+        let (Opened { mut writer, reader, recovered }, mut seat) = seat::open_journal(&settings, &storage, &rng)?;
         let mut cabinet = Cabinet::new(open_state(&settings.state, recovered.last_index)?);
         let committed = committed(&recovered);
         bring_up(&settings.cabinet, &reader, &mut cabinet, committed)?;
@@ -233,6 +241,8 @@ impl Store {
             membership,
             timing: settings.timing,
             wall_clock: wall_clock.clone(),
+            rng: rng.fork(),
+            quarantined: quarantined(&*storage, &settings.state)?,
             messages,
             asks,
             orders,
@@ -244,12 +254,14 @@ impl Store {
             archive: Archive::new(workers.start(&format!("{}-backup", settings.cabinet), JOURNAL_JOBS)),
             blobs,
         }));
+        redactor::make_up(&shared, &mut writer, &reader)?;
         let worker = workers.start(&format!("{}-journal", settings.cabinet), JOURNAL_JOBS);
         let reading = workers.start(&format!("{}-catch-up", settings.cabinet), JOURNAL_JOBS);
         let prepared = Prepared {
             core,
             disk: Disk::new(worker, writer),
-            fetcher: Fetcher::new(reading, reader),
+            fetcher: Fetcher::new(reading, reader.clone()),
+            redactor: Redactor::new(workers.start(&format!("{}-redaction", settings.cabinet), JOURNAL_JOBS), shared.clone(), reader),
             inlets: Inlets { messages: messages_in, asks: asks_in, orders: orders_in, reads: reads_in, stop: stop_in },
             rounds: ReadRounds::new(first_context),
             room: Room::new(storage, settings.reserve_bytes),
@@ -344,6 +356,11 @@ impl Store {
         outcome(&self.shared, ask, Origin::Client, deadline).await
     }
 
+    /// Takes values away for ever, through whoever leads, until `deadline`. Asking again with the same id does it once.
+    pub async fn obliterate(&self, order: Obliterate, deadline: Instant) -> Result<Committed, Failure> {
+        obliterate(&self.shared, order, Origin::Client, deadline).await
+    }
+
     /// Waits until this replica has everything that was acknowledged anywhere before this was called: a read at the position that it answers
     /// is linearizable.
     pub async fn linearizable(&self, deadline: Instant) -> Result<Position, Failure> {
@@ -354,7 +371,7 @@ impl Store {
 impl Prepared {
     /// The driver's parts, as soon as the replica has a number.
     async fn admitted(self, shared: &Arc<Shared>, peers: &Arc<dyn Peers>) -> Result<driver::Parts, Stopped> {
-        let Self { core, mut disk, fetcher, mut inlets, rounds, room, rng } = self;
+        let Self { core, mut disk, fetcher, redactor, mut inlets, rounds, room, rng } = self;
         let asked = async {
             if core.is_restored() {
                 restored::begin(shared, peers, &core, &mut disk, &mut inlets.stop, &rng).await?;
@@ -385,7 +402,7 @@ impl Prepared {
         let membership = core.membership(&seat).map_err(|error| Stopped::Change { index: 0, error: Arc::new(error) })?;
         shared.with_table(|table| table.change(membership.clone()));
         let consensus = core.consensus(seat.number, membership).map_err(|error| Stopped::Core(error.to_string()))?;
-        Ok(driver::Parts { consensus, disk, fetcher, inlets, rounds, room, rng })
+        Ok(driver::Parts { consensus, disk, fetcher, redactor, inlets, rounds, room, rng })
     }
 }
 
@@ -443,6 +460,16 @@ fn open_state(kind: &StateKind, last_index: u64) -> Result<Box<dyn State>, State
         tracing::warn!(%reason, set_aside = %set_aside.display(), "the state was set aside and is rebuilt from the journal");
     }
     Ok(Box::new(state))
+}
+
+/// How many files lie here that were set aside, because they were damaged: they may hold values that are obliterated by now.
+fn quarantined(storage: &dyn Storage, state: &StateKind) -> Result<u32, OpenError> {
+    let journals = journal::quarantined_files(storage).map_err(journal::OpenError::from)?;
+    let states = match state {
+        StateKind::Memory => 0,
+        StateKind::Sled(path) => SledState::set_aside_beside(path),
+    };
+    Ok(u32::try_from(journals + states).unwrap_or(u32::MAX))
 }
 
 /// Jobs that wait for the journal's worker: the driver has at most one under way.

@@ -415,6 +415,11 @@ impl Consensus {
         self.node.raft.raft_log.committed
     }
 
+    /// Forgets entries that were read for followers: values in there may have been obliterated.
+    pub(crate) fn forget_fetched(&self) {
+        self.node.store().forget_fetched();
+    }
+
     /// The last words of a replica that ends in good order: how far it knows the log to be committed, and who it is, if that changes.
     pub(crate) fn last_words(&self, seat: Option<journal::Seat>) -> Batch {
         let records = std::iter::once(Record::HardState(self.hard_state())).chain(seat.map(Record::Seat));

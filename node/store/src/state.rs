@@ -79,9 +79,11 @@ pub struct Mark {
     pub index: u64,
     /// The last commit applied.
     pub position: Position,
-    /// The hash chain over all commits up to it.
+    /// The hash chain over all proposals up to the one that made it: replicas at equal positions have equal heads.
     pub chain_head: [u8; 32],
-    /// The latest time of any commit up to it: microseconds since 1970.
+    /// The hash chain over all proposals up to `index`, those that made nothing included.
+    pub log_head: [u8; 32],
+    /// The latest time of any commit up to it, see [`CommitRecord::moment`]: microseconds since 1970.
     pub moment: i64,
 }
 
@@ -101,9 +103,12 @@ pub struct CommitRecord {
     pub id: CommitId,
     /// Its Raft index.
     pub index: u64,
+    /// The hash chain over all proposals up to it.
+    pub chain_head: [u8; 32],
     /// When the host decided it: microseconds since 1970.
     pub time: i64,
-    /// The latest time of any commit up to this one: it never goes back, so that a time has a position.
+    /// The latest time of any commit up to this one, by the host's or the leader's clock, whichever was behind: it never goes back, so that a
+    /// time has a position.
     pub moment: i64,
     /// Who asked for it.
     pub author: Author,
@@ -113,6 +118,8 @@ pub struct CommitRecord {
     pub effects: Vec<Effect>,
     /// What its method answered.
     pub result: Record,
+    /// Whether reason, result and the arguments of effects were obliterated, as far as it had any.
+    pub obliterated: bool,
 }
 
 /// What became of a commit, for ever.
@@ -154,6 +161,20 @@ pub enum Step<'a> {
     },
     /// A commit was sealed.
     Seal(CommitId),
+    /// Values were obliterated, by a commit at the mark's position.
+    ///
+    /// Objects and commits that are replaced keep their places; nothing that finds them changes, except what `changes` says.
+    Obliterate {
+        /// What is kept of that commit.
+        record: &'a CommitRecord,
+        /// The objects concerned as they are from now on, each once. As a change of an ordinary commit, except that the object may be deleted,
+        /// before and after.
+        changes: &'a [Changed],
+        /// Earlier versions without the values, each to replace the one of its object and position.
+        versions: &'a [Object],
+        /// Earlier commits without their words, each to replace the one at its position.
+        commits: &'a [(Position, CommitRecord)],
+    },
 }
 
 /// Why a state does not answer. It is not truth: stop the replica, set the state aside and rebuild it from the journal.

@@ -309,6 +309,9 @@ impl CabinetPort for MemoryCabinet {
             journal_bytes: 0,
             subscriptions: 0,
             state: "memory".to_owned(),
+            obliterated_index: 0,
+            redacted_index: 0,
+            quarantined: 0,
         };
         async move { vec![("memory".to_owned(), Ok(status))] }.boxed()
     }

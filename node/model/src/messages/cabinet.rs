@@ -72,6 +72,12 @@ pub struct ReplicaStatus {
     pub subscriptions: u32,
     /// What the state is kept in: `memory`, `sled`.
     pub state: String,
+    /// The index of the last entry, among those applied, that asks for values to be obliterated; 0: none.
+    pub obliterated_index: u64,
+    /// The index up to which that was carried out in this replica's files, too.
+    pub redacted_index: u64,
+    /// Files on this node that were set aside, because they were damaged: they may hold values that are obliterated by now.
+    pub quarantined: u32,
 }
 
 /// A replica's part in its Raft group.
@@ -199,7 +205,10 @@ pub struct Founder {
 
 impl Wire for Commit {}
 impl Wire for Committed {}
-impl Wire for ReplicaStatus {}
+/// 2: how far obliterations are.
+impl Wire for ReplicaStatus {
+    const SCHEMA: u8 = 2;
+}
 impl Wire for Members {}
 impl Wire for Order {}
 /// 2: who joins says where its history ends.

@@ -270,6 +270,7 @@ pub fn projected(object: &Object, attributes: &[Name]) -> Object {
         return object.clone();
     }
     let kept = attributes.iter().filter_map(|name| Some((name.clone(), object.attributes.get(name)?.clone())));
+    let obliterated = object.obliterated.iter().filter(|name| attributes.contains(name)).cloned().collect();
     let Object { id, entity, ancestors, created, version, deleted, .. } = object;
     Object {
         id: *id,
@@ -279,6 +280,7 @@ pub fn projected(object: &Object, attributes: &[Name]) -> Object {
         version: *version,
         deleted: *deleted,
         attributes: kept.collect::<Record>(),
+        obliterated,
     }
 }
 

@@ -10,9 +10,10 @@ use caps_overlay::Identity;
 
 use super::founding::Founding;
 use super::source::Source;
-use crate::cabinet::{Cabinet, Proposal};
+use crate::cabinet::{Cabinet, Proposal, Proposed};
+use crate::journal::envelope::undecide;
 use crate::journal::{self, Entry, EntryKind, JournalReader, Opened, ReadError, Record, Seat, WriteError};
-use crate::replay::{Figures, ReplayError, proposal, replay};
+use crate::replay::{Figures, ReplayError, proposed, replay};
 use crate::replication::{ChangeError, Membership};
 use crate::state::{Mark, State};
 use crate::storage::{Prefixed, Storage, StorageError};
@@ -191,7 +192,7 @@ fn find(source: &Source, to: At, scratch: Box<dyn State>, tell: &mut dyn FnMut(F
             cut = mark;
         }
     };
-    let before = |cabinet: &Cabinet<Box<dyn State>>, _: &Entry, _: Option<&Proposal>| {
+    let before = |cabinet: &Cabinet<Box<dyn State>>, _: &Entry, _: Option<&Proposed>| {
         note(cabinet.mark());
         ControlFlow::Continue(())
     };
@@ -210,8 +211,10 @@ fn carried(source: &Source, cut: u64) -> Result<Vec<Bytes>, RestoreError> {
     let mut carried = Vec::new();
     for index in cut + 1..=source.committed {
         for entry in source.reader.entries(index, index + 1, u64::MAX)? {
-            if proposal(&entry)?.is_some_and(|proposal| outlives_a_cut(&proposal)) {
-                carried.push(entry.payload);
+            if proposed(&entry)?.is_some_and(|proposed| outlives_a_cut(&proposed.proposal)) {
+                let mut data = entry.payload.to_vec();
+                undecide(&mut data);
+                carried.push(data.into());
             }
         }
     }
@@ -221,10 +224,11 @@ fn carried(source: &Source, cut: u64) -> Result<Vec<Bytes>, RestoreError> {
 /// Whether a proposal holds although the cabinet is restored to a moment before it.
 ///
 /// A commit does not: not to have it is what was asked for. Nor does a sealing: the commit has not happened in the restored history, and whoever
-/// asks seals it there. What is meant to be gone for ever must not come back with an older history, and so would be listed here.
+/// asks seals it there. What is to be gone for ever must not come back with an older history.
 fn outlives_a_cut(proposal: &Proposal) -> bool {
     match proposal {
         Proposal::Commit(_) | Proposal::Seal(_) => false,
+        Proposal::Obliterate(_) => true,
     }
 }
 

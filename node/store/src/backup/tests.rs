@@ -5,12 +5,12 @@ use std::sync::Arc;
 use caps_model::messages::backup::{LogEntry, Reached};
 use caps_model::messages::cabinet::Founder;
 use caps_model::messages::inspect::At;
-use caps_model::{Name, Position, codec};
+use caps_model::{Name, Position};
 use caps_overlay::{Identity, Layer};
 
 use super::restore::build_in;
 use super::*;
-use crate::cabinet::workload::{commit, create};
+use crate::cabinet::workload::{commit, create, data};
 use crate::cabinet::{Cabinet, Proposal};
 use crate::journal::{self, Options};
 use crate::state::MemoryState;
@@ -30,7 +30,7 @@ fn backup(commits: u128) -> MemoryStorage {
         let text = caps_model::Value::Text("x".repeat(2_000));
         let proposal = Proposal::Commit(commit(id, vec![create(id, "case", vec![("text", vec![text])])]));
         let index = cabinet.next(&proposal).index;
-        entries.push(LogEntry { index, term: 1, kind: 0, payload: codec::encode(&proposal).unwrap() });
+        entries.push(LogEntry { index, term: 1, kind: 0, payload: data(&proposal, index) });
     }
     let mark = cabinet.mark();
     backup

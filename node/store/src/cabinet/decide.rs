@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
-use bincode::Encode;
 use caps_model::commit::{CHANGES_MAX, EFFECTS_MAX, READS_MAX};
-use caps_model::{Commit, Object, ObjectId, Position, Query, Read, Value, codec};
+use caps_model::{Change, Commit, Object, ObjectId, Position, Query, Read, Value};
+use caps_overlay::Rng;
 use caps_overlay::bugs::{self, Bug};
 
-use super::{Changed, Proposal, object_bytes};
+use super::{Changed, Missing, object_bytes};
 use crate::state::{State, StateError, search_all};
 
 /// Why a commit is not even proposed. The caller is at fault; nothing happened.
@@ -36,16 +36,11 @@ pub enum Refusal {
     Size,
 }
 
-/// A [`Proposal`] that is only encoded: nobody has to part with the commit, or copy it.
-#[derive(Encode)]
-enum Lent<'a> {
-    Commit(&'a Commit),
-}
-
-/// Checks what a commit must satisfy wherever it is applied, and gives the bytes to propose.
-pub fn admit(commit: &Commit) -> Result<Vec<u8>, Refusal> {
+/// Checks what a commit must satisfy wherever it is applied, and gives the bytes to propose; their [`stamp`](super::stamp) is to be set. Salts
+/// are drawn from `rng`.
+pub fn admit(commit: &Commit, rng: &Rng) -> Result<Vec<u8>, Refusal> {
     within_limits(commit)?;
-    let bytes = codec::encode_lent::<Proposal>(&Lent::Commit(commit)).map_err(|_| Refusal::Size)?;
+    let bytes = super::proposal::encode_commit(commit, 0, rng).map_err(|_| Refusal::Size)?;
     if bytes.len() > PROPOSAL_BYTES_MAX { Err(Refusal::Size) } else { Ok(bytes) }
 }
 
@@ -65,6 +60,22 @@ pub(super) fn decide(state: &dyn State, position: Position, commit: &Commit) -> 
         return Ok(Err(conflicts.into_iter().collect()));
     }
     make_changes(state, position.next(), commit)
+}
+
+/// What a commit changed that is known to have been accepted: of which values may be missing.
+pub(super) fn carry_out(state: &dyn State, position: Position, commit: &Commit, missing: &Missing) -> Result<Vec<Changed>, StateError> {
+    let change = |change: &Change| {
+        let before = state.object(change.object())?;
+        let after = Object::after(before.as_ref(), change, position.next());
+        let after = after.ok_or_else(|| StateError::Lacks { what: format!("what the commit after {position} was accepted upon") })?;
+        Ok(Changed { before, after })
+    };
+    let mut changes = commit.changes.iter().map(change).collect::<Result<Vec<Changed>, StateError>>()?;
+    for (object, attribute) in &missing.values {
+        let changed = changes.iter_mut().filter(|change| change.after.id == *object);
+        changed.for_each(|change| change.after.obliterate(attribute));
+    }
+    Ok(changes)
 }
 
 fn within_limits(commit: &Commit) -> Result<(), Refusal> {

@@ -175,7 +175,8 @@ pub(crate) fn object_bytes(object: &Object) -> usize {
         name.as_str().len() + 18 + values
     });
     let ancestors: usize = object.ancestors.iter().map(|name| name.as_str().len() + 9).sum();
-    OBJECT_FIXED_BYTES + ancestors + attributes.sum::<usize>()
+    let obliterated: usize = object.obliterated.iter().map(|name| name.as_str().len() + 9).sum();
+    OBJECT_FIXED_BYTES + ancestors + obliterated + attributes.sum::<usize>()
 }
 
 /// Bytes of objects in one answer: a frame is 1 MiB, and the header and the message around them need room.

@@ -2,7 +2,8 @@ use std::ops::Bound;
 
 use caps_model::commit::{CHANGES_MAX, READS_MAX};
 use caps_model::messages::{GET_MAX, Get, History};
-use caps_model::{Filter, Name, ObjectId, Query, Read, Value};
+use caps_model::{Filter, Name, ObjectId, Query, Read, Value, codec};
+use caps_overlay::Rng;
 use proptest::prelude::*;
 
 use super::workload::*;
@@ -134,13 +135,13 @@ fn change_that_does_not_fit_is_a_conflict() {
 #[test]
 fn limits_are_refused_before_and_harmless_after() {
     let many = commit(1, (0..=CHANGES_MAX as u128).map(|id| create(id, "case", vec![])).collect());
-    assert_eq!(admit(&many), Err(Refusal::Changes(CHANGES_MAX + 1)));
+    assert_eq!(refusal(&many), Err(Refusal::Changes(CHANGES_MAX + 1)));
     let twice = commit(1, vec![create(4, "case", vec![]), delete(4)]);
-    assert_eq!(admit(&twice), Err(Refusal::Twice(ObjectId(4))));
+    assert_eq!(refusal(&twice), Err(Refusal::Twice(ObjectId(4))));
     let reads = with_reads(commit(1, vec![]), vec![read(1, 0); READS_MAX + 1]);
-    assert_eq!(admit(&reads), Err(Refusal::Reads(READS_MAX + 1)));
+    assert_eq!(refusal(&reads), Err(Refusal::Reads(READS_MAX + 1)));
     let large = commit(1, vec![create(1, "case", vec![("body", text(&"x".repeat(PROPOSAL_BYTES_MAX)))])]);
-    assert_eq!(admit(&large), Err(Refusal::Size));
+    assert_eq!(refusal(&large), Err(Refusal::Size));
     let mut cabinet = cabinet();
     for refused in [many, twice, reads, large] {
         assert!(matches!(cabinet.commit(refused).verdict, Verdict::Commit(Committed::Conflict { .. })));
@@ -148,11 +149,34 @@ fn limits_are_refused_before_and_harmless_after() {
     assert_eq!(cabinet.mark().position, Position::ZERO);
 }
 
+fn refusal(commit: &Commit) -> Result<(), Refusal> {
+    admit(commit, &Rng::seeded(1)).map(drop)
+}
+
 #[test]
 fn admitted_bytes_are_the_proposal() {
-    let commit = commit(1, vec![create(1, "case", vec![])]);
-    let bytes = admit(&commit).unwrap();
-    assert_eq!(codec::decode::<Proposal>(&bytes).unwrap(), Proposal::Commit(commit));
+    let commit = commit(1, vec![create(1, "case", vec![("state", text("open")), ("number", vec![])])]);
+    let mut bytes = admit(&commit, &Rng::seeded(1)).unwrap();
+    stamp(&mut bytes, 77);
+    let proposed = Proposed::decode(&bytes, 1, 1).unwrap();
+    assert_eq!((proposed.proposal, proposed.time), (Proposal::Commit(commit), 77));
+}
+
+/// One host's clock is far ahead: what it commits does not make the moments of others useless.
+#[test]
+fn of_two_clocks_the_one_that_is_behind_counts() {
+    let mut cabinet = cabinet();
+    let mut commit_at = |id: u128, host, leader| {
+        let proposal = Proposal::Commit(Commit { time: host, ..commit(id, vec![]) });
+        let index = cabinet.mark().index + 1;
+        let data = proposal.encode(leader, &Rng::seeded(1)).unwrap();
+        cabinet.apply(index, &Proposed::decode(&data, index, 1).unwrap()).unwrap();
+        cabinet.mark().moment
+    };
+    assert_eq!(commit_at(1, 1_000, 1_005), 1_000);
+    assert_eq!(commit_at(2, 900_000, 1_010), 1_010);
+    assert_eq!(commit_at(3, 1_011, 900_000), 1_011);
+    assert_eq!(commit_at(4, 5, 6), 1_011);
 }
 
 #[test]
@@ -221,7 +245,7 @@ fn golden_chain_head() {
     cabinet.commit(commit(1, vec![create(1, "case", vec![("state", text("open"))])]));
     cabinet.commit(with_reads(commit(2, vec![update(1, vec![("state", text("closed"))])]), vec![read(1, 1), open_cases(1)]));
     let head: String = cabinet.mark().chain_head.iter().map(|byte| format!("{byte:02x}")).collect();
-    assert_eq!(head, "20a14a044c9b6dcdce846d1f59fc946434b41ac131d5ee731157c87dcf2b3d9a");
+    assert_eq!(head, "b5adcdbb32a18ac2c24b7a2764109ff174f509e47e2c2e9ab8a54770bdb0827b");
 }
 
 proptest! {

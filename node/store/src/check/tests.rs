@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use caps_model::{Name, codec};
+use caps_model::Name;
 
 use super::*;
-use crate::cabinet::workload::{commit, create, delete, update};
+use crate::cabinet::workload::{commit, create, data, delete, update};
 use crate::cabinet::{Cabinet, Proposal};
 use crate::journal::{self, Entry, EntryKind, HardState, Options, Record, Seat};
 use crate::state::{MemoryState, State, Step, Transaction};
@@ -25,7 +25,7 @@ fn replica() -> (MemoryStorage, MemoryState) {
     let mut records = vec![Record::Seat(Seat { incarnation: 1, number: 1, founders: Vec::new() })];
     for proposal in proposals() {
         let index = cabinet.next(&proposal).index;
-        let payload = codec::encode(&proposal).unwrap().into();
+        let payload = data(&proposal, index).into();
         records.push(Record::Entry(Entry { index, term: 1, kind: EntryKind::Normal, payload }));
     }
     records.push(Record::HardState(HardState { term: 1, vote: 1, commit: 4 }));

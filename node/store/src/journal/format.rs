@@ -5,6 +5,7 @@ use caps_model::Name;
 use caps_overlay::bugs::{self, Bug};
 use sha2::{Digest, Sha256};
 
+use super::envelope::{self, Envelope};
 use super::{Entry, EntryKind, Founder, HardState, Record, Seat};
 
 /// A link of the hash chain.
@@ -25,7 +26,7 @@ pub(super) struct SegmentHeader {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum BadHeader {
     Malformed,
-    NewerVersion(u16),
+    OtherVersion(u16),
 }
 
 /// What stands at one place of a segment.
@@ -98,8 +99,8 @@ impl SegmentHeader {
             return Err(BadHeader::Malformed);
         }
         let version = u16::from_le_bytes([bytes[8], bytes[9]]);
-        if version > VERSION {
-            return Err(BadHeader::NewerVersion(version));
+        if version != VERSION {
+            return Err(BadHeader::OtherVersion(version));
         }
         let segment = u32::try_from(number(&bytes[16..24])).map_err(|_| BadHeader::Malformed)?;
         let name = bytes.get(33..33 + usize::from(bytes[32])).and_then(|name| std::str::from_utf8(name).ok());
@@ -183,6 +184,26 @@ pub(super) fn payload_length(header: &[u8; RECORD_HEADER_BYTES]) -> usize {
     u32::from_le_bytes([header[0], header[1], header[2], header[3]]) as usize
 }
 
+/// The index, term and data of the entry in a whole record, if that can hold a proposal.
+pub(super) fn proposal_within(record: &mut [u8]) -> Option<(u64, u64, &mut [u8])> {
+    let (header, rest) = record.split_first_chunk_mut::<RECORD_HEADER_BYTES>()?;
+    let (fixed, data) = rest.get_mut(..payload_length(header))?.split_at_mut_checked(ENTRY_FIXED_BYTES)?;
+    let is_proposal = header[4] == KIND_ENTRY && fixed[16] == EntryKind::Normal as u8 && Envelope::parse(data).is_some();
+    is_proposal.then(|| (number(&fixed[..8]), number(&fixed[8..16]), data))
+}
+
+/// The index of the entry in a record, if it is one.
+pub(super) fn index_of(record: &RawRecord<'_>) -> Option<u64> {
+    let is_entry = record.kind == KIND_ENTRY && record.payload.len() >= ENTRY_FIXED_BYTES;
+    is_entry.then(|| number(&record.payload[..8]))
+}
+
+/// The index that the bytes of a record claim, which may be a bad one.
+pub(super) fn index_at(record: &[u8]) -> Option<u64> {
+    let is_entry = record.get(4) == Some(&KIND_ENTRY);
+    record.get(RECORD_HEADER_BYTES..RECORD_HEADER_BYTES + 8).filter(|_| is_entry).map(number)
+}
+
 /// The bytes that a record with this payload occupies.
 pub(super) fn record_bytes(payload: usize) -> usize {
     RECORD_HEADER_BYTES + payload + padding(payload) + HASH_BYTES
@@ -226,7 +247,14 @@ pub(super) fn decode_payload(record: &RawRecord<'_>) -> Parsed {
 fn decode_entry(payload: &[u8]) -> Option<Entry> {
     let (fixed, data) = payload.split_at_checked(ENTRY_FIXED_BYTES)?;
     let kind = EntryKind::from_number(fixed[16])?;
-    Some(Entry { index: number(&fixed[..8]), term: number(&fixed[8..16]), kind, payload: Bytes::copy_from_slice(data) })
+    let (index, term) = (number(&fixed[..8]), number(&fixed[8..16]));
+    // The chain covers everything but this.
+    if kind == EntryKind::Normal
+        && let Some(envelope) = Envelope::parse(data)
+    {
+        envelope.decision(index, term).ok()?;
+    }
+    Some(Entry { index, term, kind, payload: Bytes::copy_from_slice(data) })
 }
 
 fn encode_seat(seat: &Seat) -> Vec<u8> {
@@ -257,9 +285,16 @@ fn decode_seat(payload: &[u8]) -> Option<Seat> {
     rest.is_empty().then(|| Seat { incarnation: number(&fixed[..8]), number: number(&fixed[8..16]), founders })
 }
 
-/// The payload enters by its digest, so that a later version can take a payload away and keep the chain verifiable.
+/// The payload enters by its digest; that of a proposal stays when values are taken out of it.
 fn link(chain: &Hash, header: &[u8; RECORD_HEADER_BYTES], payload: &[u8]) -> Hash {
-    Sha256::new().chain_update(chain).chain_update(&header[..8]).chain_update(Sha256::digest(payload)).finalize().into()
+    let link = Sha256::new().chain_update(chain).chain_update(&header[..8]);
+    let link = match payload.split_at_checked(ENTRY_FIXED_BYTES) {
+        Some((fixed, data)) if header[4] == KIND_ENTRY && fixed[16] == EntryKind::Normal as u8 && !data.is_empty() => {
+            link.chain_update(fixed).chain_update(envelope::digest(data))
+        }
+        _ => link.chain_update(Sha256::digest(payload)),
+    };
+    link.finalize().into()
 }
 
 /// Whether a record header stands where it was written, unchanged.
@@ -274,11 +309,16 @@ fn record_check(segment: u32, offset: u64, header: &[u8; RECORD_HEADER_BYTES]) -
     first_eight(digest.finalize().into())
 }
 
+/// The check over bytes that stand for themselves.
+pub(super) fn check(bytes: &[u8]) -> [u8; 8] {
+    first_eight(Sha256::digest(bytes).into())
+}
+
 fn header_check(bytes: &[u8; HEADER_BYTES]) -> [u8; 8] {
     first_eight(Sha256::new().chain_update(&bytes[..96]).chain_update(&bytes[104..]).finalize().into())
 }
 
-fn first_eight(hash: Hash) -> [u8; 8] {
+pub(super) fn first_eight(hash: Hash) -> [u8; 8] {
     *hash.first_chunk().expect("a hash has 32 bytes")
 }
 
@@ -286,7 +326,7 @@ fn number(bytes: &[u8]) -> u64 {
     u64::from_le_bytes(*bytes.first_chunk().expect("callers pass eight bytes"))
 }
 
-fn hash(bytes: &[u8]) -> Hash {
+pub(super) fn hash(bytes: &[u8]) -> Hash {
     *bytes.first_chunk().expect("callers pass 32 bytes")
 }
 
@@ -297,7 +337,7 @@ fn padding(payload: usize) -> usize {
 const FILE_PREFIX: &str = "journal-";
 const MAGIC: &[u8; 8] = b"CAPSJRNL";
 /// The version of the format.
-pub(super) const VERSION: u16 = 1;
+pub(super) const VERSION: u16 = 2;
 
 /// Bytes of a segment header.
 pub(super) const HEADER_BYTES: usize = 136;

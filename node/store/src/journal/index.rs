@@ -1,7 +1,8 @@
 //! Where each entry is, and the most recent entries themselves: what both halves of a journal share.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use super::envelope::{Class, Envelope};
 use super::{Entry, EntryKind, HardState, Record, Seat};
 
 /// Where a record is on disk.
@@ -30,6 +31,10 @@ pub(super) struct Index {
     recent_bytes_max: usize,
     /// The entries that change the membership, by index. Each is an administrator's doing, or a repair's: there are few.
     changes: BTreeMap<u64, Entry>,
+    /// The entries that ask for slots to be emptied. Each is an administrator's doing.
+    obliterations: BTreeSet<u64>,
+    /// The segment that is being written.
+    pub(super) tail_segment: u32,
     pub(super) hard_state: HardState,
     pub(super) seat: Option<Seat>,
     /// The last entry on disk when the last sync began.
@@ -93,6 +98,8 @@ impl Index {
         self.slots.push(Slot { term: entry.term, location });
         if entry.kind != EntryKind::Normal {
             self.changes.insert(entry.index, entry.clone());
+        } else if Envelope::parse(&entry.payload).is_some_and(|envelope| envelope.class == Class::Obliteration) {
+            self.obliterations.insert(entry.index);
         }
         self.recent_bytes += entry.payload.len();
         self.recent.push_back(entry);
@@ -124,8 +131,31 @@ impl Index {
         self.changes.range(..=last).map(|(_, entry)| entry.clone()).collect()
     }
 
+    /// The entries up to `last` that ask for slots to be emptied.
+    pub(super) fn obliterations(&self, last: u64) -> Vec<u64> {
+        self.obliterations.range(..=last).copied().collect()
+    }
+
+    /// Whether the entry with this index is the one at that place.
+    pub(super) fn is_at(&self, index: u64, location: Location) -> bool {
+        let slot = index.checked_sub(1).and_then(|place| self.slots.get(usize::try_from(place).ok()?));
+        slot.is_some_and(|slot| slot.location == location)
+    }
+
+    /// Forgets recent entries up to `last`, unless memory is the only place where they are.
+    pub(super) fn forget_up_to(&mut self, last: u64) {
+        while let Some(entry) = self.recent.front().filter(|entry| entry.index <= last) {
+            if self.slots[self.slots.len() - self.recent.len()].location == UNWRITTEN {
+                break;
+            }
+            self.recent_bytes -= entry.payload.len();
+            self.recent.pop_front();
+        }
+    }
+
     fn cut(&mut self, index: u64) {
         drop(self.changes.split_off(&index));
+        drop(self.obliterations.split_off(&index));
         while self.last_index() >= index {
             self.slots.pop();
             self.recent_bytes -= self.recent.pop_back().map_or(0, |entry| entry.payload.len());

@@ -31,7 +31,7 @@ pub fn cabinet_of(storage: &dyn Storage) -> Result<Option<Name>, OpenError> {
     let read = storage.open(first)?.read_at(0, &mut bytes)?;
     match SegmentHeader::decode(&bytes[..read]) {
         Ok(header) => Ok(Some(header.cabinet)),
-        Err(BadHeader::NewerVersion(found)) => Err(OpenError::NewerVersion { file: first.clone(), what: "format", found }),
+        Err(BadHeader::OtherVersion(found)) => Err(OpenError::OtherVersion { file: first.clone(), what: "format", found }),
         Err(BadHeader::Malformed) => {
             let reason = "the segment header does not match its check";
             Err(OpenError::Damaged { file: first.clone(), offset: 0, reason })

@@ -4,20 +4,23 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::format::{self, Found, Parsed};
 use super::index::{Held, Index, Location};
+use super::redact::Reading;
 use super::{Entry, HardState, Place, Record, Seat};
 use crate::storage::{File, StorageError};
 
 /// The half of a journal that takes records in and answers what it holds. Clones share one journal.
 #[derive(Clone, Debug)]
 pub struct JournalReader {
-    place: Place,
-    index: Arc<Mutex<Index>>,
+    pub(super) place: Place,
+    pub(super) index: Arc<Mutex<Index>>,
     /// The segment read last: readers mostly go on where they were.
-    file: Arc<Mutex<Option<OpenSegment>>>,
+    pub(super) file: Arc<Mutex<Option<OpenSegment>>>,
+    /// Held by whoever reads a segment, so that no segment is replaced meanwhile.
+    pub(super) reading: Arc<Reading>,
 }
 
 /// A segment's number and file.
-type OpenSegment = (u32, Arc<dyn File>);
+pub(super) type OpenSegment = (u32, Arc<dyn File>);
 
 /// Records that are staged and must be written next, in the order of their staging.
 #[derive(Debug)]
@@ -55,7 +58,7 @@ pub enum ReadError {
 
 impl JournalReader {
     pub(super) fn new(place: Place, index: Arc<Mutex<Index>>) -> Self {
-        Self { place, index, file: Arc::default() }
+        Self { place, index, file: Arc::default(), reading: Arc::default() }
     }
 
     /// Takes records in: from now on they can be read back, and only from the next sync on they are durable.
@@ -140,6 +143,7 @@ impl JournalReader {
 
     /// Reads one record together with the link before it, which stands right in front of it, and verifies it.
     fn read(&self, location: Location, index: u64, term: u64) -> Result<Entry, ReadError> {
+        let _not_replaced = self.reading.read().unwrap_or_else(PoisonError::into_inner);
         let offset = u64::from(location.word) * format::ALIGNMENT as u64;
         let damaged = |reason| ReadError::Damaged { file: format::file_name(location.segment), offset, reason };
         let file = self.file(location.segment)?;

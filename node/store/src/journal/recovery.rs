@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use super::format::{self, BadHeader, Found, Hash, Parsed, RawRecord, SegmentHeader};
 use super::index::{Index, Location};
 use super::reader::JournalReader;
+use super::redact;
 use super::writer::{JournalWriter, Tail};
 use super::{Opened, Options, Place, Record, Recovered, TornTail};
 use crate::storage::{File, Storage, StorageError};
@@ -22,9 +23,9 @@ pub enum OpenError {
         /// What is wrong there.
         reason: &'static str,
     },
-    /// A later release wrote this journal: run that release, or a newer one.
-    #[error("{file} is from a newer version: {what} {found} is unknown here")]
-    NewerVersion {
+    /// Another release wrote this journal: run that release.
+    #[error("{file} was written by another release: {what} {found} is unknown here")]
+    OtherVersion {
         /// The file.
         file: String,
         /// What is unknown.
@@ -56,6 +57,7 @@ pub fn open(storage: Arc<dyn Storage>, options: Options) -> Result<Opened, OpenE
     let tail = recovery.run()?;
     let Recovery { place, mut index, chain, repaired } = recovery;
     index.durable_index = index.last_index();
+    index.tail_segment = tail.segment;
     let recovered = Recovered { last_index: index.last_index(), hard_state: index.hard_state, seat: index.seat.clone(), repaired };
     let index = Arc::new(Mutex::new(index));
     let writer = JournalWriter::new(place.clone(), Arc::clone(&index), tail, chain);
@@ -72,6 +74,7 @@ struct Recovery {
 
 impl Recovery {
     fn run(&mut self) -> Result<Tail, OpenError> {
+        redact::clear_unfinished(&*self.place.storage)?;
         let mut segments: Vec<u32> = self.place.storage.list()?.iter().filter_map(|name| format::segment_of(name)).collect();
         segments.sort_unstable();
         self.drop_unfinished_segment(&mut segments)?;
@@ -175,7 +178,7 @@ impl Recovery {
         let file = format::file_name(segment);
         let header = match SegmentHeader::decode(bytes) {
             Ok(header) => header,
-            Err(BadHeader::NewerVersion(found)) => return Err(OpenError::NewerVersion { file, what: "format", found }),
+            Err(BadHeader::OtherVersion(found)) => return Err(OpenError::OtherVersion { file, what: "format", found }),
             Err(BadHeader::Malformed) => return Err(damaged(segment, 0, "the segment header does not match its check")),
         };
         let expected = &self.place.options.cabinet;
@@ -201,7 +204,7 @@ impl Recovery {
             Parsed::Mark => {}
             Parsed::UnknownKind(kind) => {
                 let file = format::file_name(segment);
-                return Err(OpenError::NewerVersion { file, what: "record kind", found: kind.into() });
+                return Err(OpenError::OtherVersion { file, what: "record kind", found: kind.into() });
             }
             Parsed::Malformed => return Err(damaged(segment, offset as u64, "a whole record makes no sense")),
         }
@@ -219,7 +222,7 @@ fn used_bytes(bytes: &[u8], offset: usize) -> u64 {
 }
 
 /// A whole segment: some MiB.
-fn read_all(file: &dyn File) -> Result<Vec<u8>, StorageError> {
+pub(super) fn read_all(file: &dyn File) -> Result<Vec<u8>, StorageError> {
     let size = usize::try_from(file.size_bytes()?).unwrap_or(usize::MAX);
     let mut bytes = vec![0; size];
     let read = file.read_at(0, &mut bytes)?;

@@ -5,7 +5,8 @@ use caps_model::Name;
 use proptest::prelude::*;
 
 use super::*;
-use crate::cabinet::workload::seeded;
+use crate::cabinet::Proposal;
+use crate::cabinet::workload::{commit, create, seeded};
 use crate::storage::{DiskStorage, MemoryStorage, StorageError};
 
 /// Terms and payloads from index 1 on.
@@ -266,7 +267,7 @@ fn what_another_release_or_cabinet_wrote_is_refused() {
     let spot = format::Spot { segment: 1, offset: 136, all_before_synced: true };
     format::encode_record(spot, &[0; 32], 77, b"from the future", &mut bytes);
     file.write_at(136, &bytes).unwrap();
-    assert!(matches!(open_on(&storage), Err(OpenError::NewerVersion { what: "record kind", found: 77, .. })));
+    assert!(matches!(open_on(&storage), Err(OpenError::OtherVersion { what: "record kind", found: 77, .. })));
 }
 
 #[test]
@@ -485,31 +486,83 @@ fn a_journal_half_set_aside_is_never_taken_for_a_whole_one() {
     }
 }
 
-/// The example in JOURNAL.md is a journal, byte for byte.
+/// The examples in JOURNAL.md are a journal, byte for byte, and its second record after what is in its slot was taken out.
 #[test]
 fn document_describes_these_bytes() {
     let document = include_str!("../../JOURNAL.md");
-    let example = document.split("```hex\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
-    let hex: String = example.lines().flat_map(|line| line.split('|').next()).flat_map(str::split_whitespace).collect();
-    let documented: Vec<u8> = (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()).collect();
+    let example = |number: usize| {
+        let example = document.split("```hex\n").nth(number).and_then(|rest| rest.split("```").next()).unwrap();
+        let hex: String = example.lines().flat_map(|line| line.split('|').next()).flat_map(str::split_whitespace).collect();
+        (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()).collect::<Vec<u8>>()
+    };
+    let (documented, emptied) = (example(1), example(2));
 
     let storage = MemoryStorage::new();
     let mut journal = open_on(&storage).unwrap();
-    journal.save(vec![entry(1, 1, b""), entry(2, 1, b"hello")]).unwrap();
+    let data = documented_proposal();
+    journal.save(vec![entry(1, 1, b""), entry(2, 1, &data)]).unwrap();
     journal.save(vec![Record::HardState(HardState { term: 1, vote: 2, commit: 2 })]).unwrap();
     journal.writer.close().unwrap();
-    let file = storage.open("journal-0000000001").unwrap();
-    let mut written = vec![0; documented.len()];
-    file.read_at(0, &mut written).unwrap();
     let rendered =
         |bytes: &[u8]| bytes.chunks(16).map(|row| row.iter().map(|b| format!("{b:02x}")).collect::<Vec<_>>().join(" ")).collect::<Vec<_>>();
+    let written = read(&storage, 0, usize::try_from(used(&storage, "journal-0000000001")).unwrap());
     assert_eq!(rendered(&written), rendered(&documented), "\n{}", rendered(&written).join("\n"));
-    assert_eq!(used(&storage, "journal-0000000001"), documented.len() as u64);
 
     // And read the other way: those bytes alone are that journal.
     let storage = MemoryStorage::new();
     storage.create("journal-0000000001").unwrap().write_at(0, &documented).unwrap();
-    let journal = open_on(&storage).unwrap();
-    assert_eq!(journal.log(), [(1, Vec::new()), (1, b"hello".to_vec())]);
+    let mut journal = open_on(&storage).unwrap();
+    assert_eq!(journal.log(), [(1, Vec::new()), (1, data)]);
     assert_eq!(journal.recovered.hard_state, HardState { term: 1, vote: 2, commit: 2 });
+    journal.writer.finish_segment().unwrap();
+    let redacted = journal.reader.redact(1, |entry| {
+        envelope::decide(entry.data, envelope::Decision::Accepted, entry.index, entry.term);
+        envelope::obliterate(entry.data, |_| true);
+        Ok::<_, StorageError>(true)
+    });
+    assert!(redacted.unwrap());
+    let record = read(&storage, 208, emptied.len());
+    assert_eq!(rendered(&record), rendered(&emptied), "\n{}", rendered(&record).join("\n"));
+    let read_back = open_on(&storage).unwrap();
+    assert_eq!(read_back.recovered.last_index, 2);
+}
+
+fn read(storage: &MemoryStorage, offset: u64, length: usize) -> Vec<u8> {
+    let mut bytes = vec![0; length];
+    storage.open("journal-0000000001").unwrap().read_at(offset, &mut bytes).unwrap();
+    bytes
+}
+
+/// The creation of one object with one value.
+fn documented_proposal() -> Vec<u8> {
+    let change = create(1, "case", vec![("name", vec![caps_model::Value::text("hello")])]);
+    let proposal = Proposal::Commit(caps_model::Commit { result: caps_model::Record::new(), ..commit(7, vec![change]) });
+    proposal.encode(1_005, &caps_overlay::Rng::seeded(1)).unwrap()
+}
+
+/// A power cut while a segment is replaced leaves the old one or the new one, and nothing else that counts.
+#[test]
+fn a_crash_while_redacting_leaves_the_old_or_the_new() {
+    for operations in 0..20 {
+        let storage = MemoryStorage::new();
+        let mut journal = open_on(&storage).unwrap();
+        journal.save(vec![entry(1, 1, b""), entry(2, 1, &documented_proposal())]).unwrap();
+        journal.writer.finish_segment().unwrap();
+        let before = journal.reader.entries(2, 3, u64::MAX).unwrap();
+        storage.halt_after(operations);
+        let redacted = journal.reader.redact(1, |entry| {
+            envelope::decide(entry.data, envelope::Decision::Accepted, entry.index, entry.term);
+            envelope::obliterate(entry.data, |_| true);
+            Ok::<_, StorageError>(true)
+        });
+        let noted = redacted.is_ok() && journal.reader.note_redacted(5, 2).is_ok();
+        storage.power_cut(|| operations % 2 == 0);
+        let journal = open_on(&storage).unwrap();
+        let after = journal.reader.entries(2, 3, u64::MAX).unwrap();
+        assert!(after == before && !noted || envelope::digest(&after[0].payload) == envelope::digest(&before[0].payload), "{operations}");
+        assert!(!(noted && storage.holds(b"hello")), "{operations}");
+        assert_eq!(journal.reader.redacted_up_to(5).unwrap(), if noted { 2 } else { 0 }, "{operations}");
+        assert_eq!(journal.reader.redacted_up_to(6).unwrap(), 0);
+        assert!(!storage.list().unwrap().iter().any(|name| name.starts_with("redacting-")));
+    }
 }

@@ -69,6 +69,17 @@ impl JournalWriter {
         Ok(self.written_index)
     }
 
+    /// Finishes the segment that is being written, unless nothing is in it, and syncs: what was written so far can then be
+    /// [redacted](super::JournalReader::redact).
+    pub fn finish_segment(&mut self) -> Result<(), WriteError> {
+        self.guarded(|writer| {
+            if writer.tail.offset > format::HEADER_BYTES as u64 {
+                writer.begin_segment(0)?;
+            }
+            writer.flush()
+        })
+    }
+
     /// Ends the journal in an orderly way: everything is synced, and marked as such, so that damage to the last records is not taken for a
     /// torn write when the journal is opened again.
     pub fn close(mut self) -> Result<(), WriteError> {
@@ -164,9 +175,11 @@ impl JournalWriter {
 
     /// Begins a new segment when `bytes` do not fit into this one.
     fn reserve(&mut self, bytes: usize) -> Result<(), StorageError> {
-        if self.fits(bytes) {
-            return Ok(());
-        }
+        if self.fits(bytes) { Ok(()) } else { self.begin_segment(bytes) }
+    }
+
+    /// Begins a new segment with room for a record of `bytes`.
+    fn begin_segment(&mut self, bytes: usize) -> Result<(), StorageError> {
         // A segment that has a successor is durable as a whole: recovery counts on it.
         self.tail.file.truncate(self.tail.offset)?;
         self.dirty = true;
@@ -177,6 +190,7 @@ impl JournalWriter {
         self.dirty = false;
         let mut index = lock(&self.index);
         index.size_bytes = index.size_bytes - unused + self.tail.size_bytes;
+        index.tail_segment = self.tail.segment;
         Ok(())
     }
 }

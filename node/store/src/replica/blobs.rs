@@ -11,14 +11,14 @@ mod secure;
 use std::sync::Arc;
 
 use caps_model::messages::blobs::{Answer, Question};
-use caps_model::{BlobId, Commit, codec};
+use caps_model::{BlobId, Commit};
 use caps_overlay::{Failure, Identity, Layer, Retry};
 use tokio::time::{Instant, timeout_at};
 
 use super::shared::{AnyCabinet, Shared};
 use crate::blobs::limits::ANSWER_WITHIN;
 use crate::blobs::{BlobError, Blobs};
-use crate::cabinet::{Proposal, Verdict};
+use crate::cabinet::{Proposal, Proposed, Verdict};
 use crate::journal::{EntryKind, JournalReader};
 use crate::replay::ReplayError;
 use crate::service::failure;
@@ -63,8 +63,8 @@ pub(super) fn look_through(blobs: &Blobs, reader: &JournalReader, cabinet: &AnyC
                 continue;
             }
             let index = entry.index;
-            let proposal: Proposal = codec::decode(&entry.payload).map_err(|error| ReplayError::Entry { index, error })?;
-            if let Proposal::Commit(commit) = proposal {
+            let proposed = Proposed::decode(&entry.payload, index, entry.term).map_err(|error| ReplayError::Entry { index, error })?;
+            if let Proposal::Commit(commit) = proposed.proposal {
                 let named = commit.blobs();
                 if !named.is_empty() && was_accepted(cabinet, index, &commit)? {
                     blobs.note(index, named, now);

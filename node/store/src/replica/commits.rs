@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use caps_model::messages::cabinet::{self, Committed};
-use caps_model::messages::{AskOutcome, Outcome};
+use caps_model::messages::{AskOutcome, Outcome, audit};
 use caps_model::{BlobId, Commit, Position, Wire, codec};
 use caps_overlay::bugs::{self, Bug};
 use caps_overlay::{CallError, Failure, Identity, Layer, Retry};
@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use super::blobs::{admit_blobs, within_limits};
 use super::shared::Shared;
 use super::waiting::{Ask, NotDecided, Subject};
-use crate::cabinet::{Proposal, ReadError, Verdict, admit};
+use crate::cabinet::{Obliteration, Proposal, ReadError, Verdict, admit, stamp};
 use crate::replication::{Role, Standing};
 use crate::service::failure;
 
@@ -41,11 +41,32 @@ impl Origin {
 
 /// Brings a commit to its end: on the leader through the log, elsewhere through the leader, wherever that is and becomes until `deadline`.
 pub(crate) async fn commit(shared: &Arc<Shared>, commit: Commit, origin: Origin, deadline: Instant) -> Result<Committed, Failure> {
-    let payload = admit(&commit).map_err(|refusal| Failure::new(failure::REFUSED, refusal.to_string()))?;
+    let payload = admit(&commit, &shared.rng).map_err(|refusal| Failure::new(failure::REFUSED, refusal.to_string()))?;
     let named = commit.blobs();
     within_limits(&named)?;
-    let mut attempt = Attempt::new(shared, Asked::Commit(commit), payload.into(), origin);
+    let mut attempt = Attempt::new(shared, Asked::Commit(commit), payload, origin);
     attempt.naming = (!named.is_empty()).then_some(named);
+    committed(attempt, deadline).await
+}
+
+/// Takes values away for ever, like a commit: in the log, once, through whoever leads.
+pub(crate) async fn obliterate(
+    shared: &Arc<Shared>,
+    order: audit::Obliterate,
+    origin: Origin,
+    deadline: Instant,
+) -> Result<Committed, Failure> {
+    let proposal = Obliteration::asked(&order, shared.wall_clock.now_micros());
+    // The leader says why not, as things are; what counts is how they are when it is applied.
+    let is_new = shared.leads() && shared.read(|cabinet| Ok(cabinet.outcome(order.id)? == Outcome::Unknown))?;
+    if is_new && let Err(why) = shared.read(|cabinet| Ok(cabinet.may_obliterate(&proposal)?))? {
+        return Err(Failure::new(failure::REFUSED, why.to_string()));
+    }
+    let payload = Proposal::Obliterate(proposal).encode(0, &shared.rng).map_err(|error| failure::malformed(&error))?;
+    committed(Attempt::new(shared, Asked::Obliterate(order), payload, origin), deadline).await
+}
+
+async fn committed(attempt: Attempt<'_>, deadline: Instant) -> Result<Committed, Failure> {
     match attempt.within(deadline).await? {
         Decided::Here(Verdict::Commit(committed)) => Ok(committed),
         Decided::There(body) => decode(&body),
@@ -59,7 +80,7 @@ pub(crate) async fn outcome(shared: &Arc<Shared>, ask: AskOutcome, origin: Origi
         linearizable(shared, deadline).await?;
         return shared.read(|cabinet| cabinet.outcome(ask.commit).map_err(ReadError::from));
     }
-    let payload = encode(&Proposal::Seal(ask.commit))?;
+    let payload = Proposal::Seal(ask.commit).encode(0, &shared.rng).map_err(|error| failure::malformed(&error))?;
     let attempt = Attempt::new(shared, Asked::Seal(ask), payload, origin);
     match attempt.within(deadline).await? {
         Decided::Here(Verdict::Seal(outcome)) => Ok(outcome),
@@ -89,7 +110,7 @@ pub(crate) async fn linearizable(shared: &Arc<Shared>, deadline: Instant) -> Res
 struct Attempt<'a> {
     shared: &'a Arc<Shared>,
     asked: Asked,
-    payload: Bytes,
+    payload: Vec<u8>,
     origin: Origin,
     /// Whether it may have entered some log: then nobody may say that it did not happen.
     may_have_run: bool,
@@ -101,6 +122,7 @@ struct Attempt<'a> {
 enum Asked {
     Commit(Commit),
     Seal(AskOutcome),
+    Obliterate(audit::Obliterate),
 }
 
 impl Asked {
@@ -108,6 +130,7 @@ impl Asked {
         match self {
             Self::Commit(commit) => Subject::Commit(commit.id),
             Self::Seal(ask) => Subject::Seal(ask.commit),
+            Self::Obliterate(order) => Subject::Commit(order.id),
         }
     }
 
@@ -115,6 +138,7 @@ impl Asked {
         match self {
             Self::Commit(_) => cabinet::COMMIT,
             Self::Seal(_) => cabinet::OUTCOME,
+            Self::Obliterate(_) => audit::OBLITERATE,
         }
     }
 
@@ -122,6 +146,7 @@ impl Asked {
         match self {
             Self::Commit(commit) => encode(commit),
             Self::Seal(ask) => encode(ask),
+            Self::Obliterate(order) => encode(order),
         }
     }
 }
@@ -133,7 +158,7 @@ enum Decided {
 }
 
 impl<'a> Attempt<'a> {
-    fn new(shared: &'a Arc<Shared>, asked: Asked, payload: Bytes, origin: Origin) -> Self {
+    fn new(shared: &'a Arc<Shared>, asked: Asked, payload: Vec<u8>, origin: Origin) -> Self {
         Self { shared, asked, payload, origin, may_have_run: false, naming: None }
     }
 
@@ -183,7 +208,9 @@ impl<'a> Attempt<'a> {
             return Err(if self.may_have_run { self.give_up(refusal.code, &refusal.message) } else { refusal });
         }
         let (reply, decided) = oneshot::channel();
-        let ask = Ask { subject: self.asked.subject(), payload: self.payload.clone(), reply };
+        let mut payload = self.payload.clone();
+        stamp(&mut payload, self.shared.wall_clock.now_micros());
+        let ask = Ask { subject: self.asked.subject(), payload: payload.into(), reply };
         let before = std::mem::replace(&mut self.may_have_run, true);
         if self.shared.asks.send(ask).await.is_err() {
             self.may_have_run = before;

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use caps_model::codec;
 use caps_overlay::bugs::{self, Bug};
 use caps_overlay::{Identity, Priority, Rng, Worker, WorkerGone};
 use futures_util::future::BoxFuture;
@@ -17,11 +16,12 @@ use super::fetcher::Fetcher;
 use super::joining::was_removed;
 use super::orders::{OrderAsk, OrderFailed};
 use super::peers::Peers;
+use super::redactor::Redactor;
 use super::room::{LOOK_TICKS, Room};
 use super::seat::new_incarnation;
 use super::shared::{Shared, Stopped};
 use super::waiting::{Ask, NotDecided, Proposals, ReadRounds, Subject};
-use crate::cabinet::{Proposal, Verdict};
+use crate::cabinet::{Proposal, Proposed, Verdict};
 use crate::journal::{Batch, Entry, EntryKind, JournalWriter, Seat, WriteError};
 use crate::replication::{self, APPEND_BYTES_MAX, ChangeRefused, Consensus, HandleError, Plan, ProposeError, Role, Standing, Write};
 
@@ -46,6 +46,7 @@ pub(crate) struct Driver {
     consensus: Consensus,
     disk: Disk,
     fetcher: Fetcher,
+    redactor: Redactor,
     inlets: Inlets,
     rng: Rng,
     proposals: Proposals,
@@ -77,6 +78,7 @@ pub(crate) struct Parts {
     pub(crate) consensus: Consensus,
     pub(crate) disk: Disk,
     pub(crate) fetcher: Fetcher,
+    pub(crate) redactor: Redactor,
     pub(crate) inlets: Inlets,
     pub(crate) rounds: ReadRounds,
     pub(crate) room: Room,
@@ -91,13 +93,14 @@ enum Turn {
 
 impl Driver {
     pub(crate) fn new(shared: Arc<Shared>, peers: Arc<dyn Peers>, parts: Parts) -> Self {
-        let Parts { consensus, disk, fetcher, inlets, rounds, room, rng } = parts;
+        let Parts { consensus, disk, fetcher, redactor, inlets, rounds, room, rng } = parts;
         Self {
             shared,
             peers,
             consensus,
             disk,
             fetcher,
+            redactor,
             inlets,
             rng,
             proposals: Proposals::default(),
@@ -173,6 +176,12 @@ impl Driver {
                 done = self.disk.written() => {
                     self.consensus.handle_persisted(done?);
                     self.answer_made();
+                    self.redactor.start(self.disk.finished);
+                }
+                redacted = self.redactor.redacted() => {
+                    self.shared.note_redacted(redacted?);
+                    self.consensus.forget_fetched();
+                    self.redactor.start(self.disk.finished);
                 }
                 fetched = self.fetcher.fetched() => self.consensus.handle_fetched(fetched?),
                 Some(latest) = self.inlets.stop.recv() => self.handle_stop(latest),
@@ -384,6 +393,9 @@ impl Driver {
                 tokio::task::yield_now().await;
             }
         }
+        if self.redactor.wants_finished_segments() {
+            self.redactor.finished_after(self.disk.finish_segment());
+        }
         self.disk.start();
         for (sync, _) in &mut self.made {
             sync.get_or_insert(self.disk.last_wanted());
@@ -458,13 +470,18 @@ impl Driver {
                 self.shared.skip(entry.index);
                 continue;
             }
-            let proposal: Proposal =
-                codec::decode(&entry.payload).map_err(|error| Stopped::Entry { index: entry.index, error: Arc::new(error) })?;
-            let applied = self.shared.apply(entry.index, &proposal).map_err(Stopped::State)?;
-            blobs::note(&self.shared.blobs, entry.index, &proposal, &applied.verdict);
-            let subject = match proposal {
+            let index = entry.index;
+            let proposed = Proposed::decode(&entry.payload, index, entry.term);
+            let proposed = proposed.map_err(|error| Stopped::Entry { index, error: Arc::new(error) })?;
+            let applied = self.shared.apply(index, &proposed).map_err(Stopped::State)?;
+            blobs::note(&self.shared.blobs, index, &proposed.proposal, &applied.verdict);
+            let subject = match proposed.proposal {
                 Proposal::Commit(_) => Subject::Commit(applied.commit),
                 Proposal::Seal(_) => Subject::Seal(applied.commit),
+                Proposal::Obliterate(_) => {
+                    self.redactor.want(&self.shared)?;
+                    Subject::Commit(applied.commit)
+                }
             };
             verdicts.entry(subject).or_insert_with(|| applied.verdict.clone());
         }
@@ -519,6 +536,8 @@ pub(crate) struct Disk {
     /// Taken while a job runs.
     writer: Option<JournalWriter>,
     queued: Vec<Write>,
+    /// Whether the segment is to be finished after what is queued.
+    finish: bool,
     /// Jobs begun, and those of them that are done.
     started: u64,
     finished: u64,
@@ -533,12 +552,18 @@ struct Done {
 
 impl Disk {
     pub(crate) fn new(worker: Worker, writer: JournalWriter) -> Self {
-        Self { worker, writer: Some(writer), queued: Vec::new(), started: 0, finished: 0, job: None }
+        Self { worker, writer: Some(writer), queued: Vec::new(), finish: false, started: 0, finished: 0, job: None }
     }
 
     /// The number of the job after which everything given so far is durable.
     fn last_wanted(&self) -> u64 {
-        self.started + u64::from(!self.queued.is_empty())
+        self.started + u64::from(!self.queued.is_empty() || self.finish)
+    }
+
+    /// Has the segment finished; the number of the job after which it is.
+    fn finish_segment(&mut self) -> u64 {
+        self.finish = true;
+        self.last_wanted()
     }
 
     fn queue(&mut self, write: Write) {
@@ -546,22 +571,23 @@ impl Disk {
     }
 
     fn is_idle(&self) -> bool {
-        self.job.is_none() && self.queued.is_empty()
+        self.job.is_none() && self.queued.is_empty() && !self.finish
     }
 
     /// Starts a job for what is queued, unless one runs.
     fn start(&mut self) {
-        if self.queued.is_empty() {
+        if self.queued.is_empty() && !self.finish {
             return;
         }
         let Some(mut writer) = self.writer.take() else { return };
-        let writes = std::mem::take(&mut self.queued);
+        let (writes, finish) = (std::mem::take(&mut self.queued), std::mem::take(&mut self.finish));
         let worker = self.worker.clone();
         self.started += 1;
         self.job = Some(Box::pin(async move {
             worker
                 .run(move || {
-                    let result = write_all(&mut writer, writes);
+                    let written = write_all(&mut writer, writes);
+                    let result = if finish { written.and_then(|last| writer.finish_segment().map(|()| last)) } else { written };
                     Done { writer, result }
                 })
                 .await

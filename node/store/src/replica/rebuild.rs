@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::OpenError;
 use super::shared::AnyCabinet;
-use crate::cabinet::Proposal;
+use crate::cabinet::Proposed;
 use crate::journal::{Entry, JournalReader};
 use crate::replay::{Figures, replay};
 
@@ -31,7 +31,7 @@ pub(super) fn bring_up(name: &Name, reader: &JournalReader, cabinet: &mut AnyCab
             tracing::info!(cabinet = %name, done, total, a_second, left_s, "replaying the journal");
         }
     };
-    let before = |_: &AnyCabinet, entry: &Entry, _: Option<&Proposal>| match bugs::has(Bug::EntrySkippedAtReplay) {
+    let before = |_: &AnyCabinet, entry: &Entry, _: Option<&Proposed>| match bugs::has(Bug::EntrySkippedAtReplay) {
         true if entry.index == committed => ControlFlow::Break(()),
         _ => ControlFlow::Continue(()),
     };

@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use caps_model::messages::cabinet::{MemberStatus, Members, ReplicaRole, ReplicaStatus, RoundTrip};
-use caps_model::{DecodeError, Name, Position};
-use caps_overlay::{Failure, Identity, WallClock, watch};
+use caps_model::{Name, Position};
+use caps_overlay::{Failure, Identity, Rng, WallClock, watch};
 use raft::eraftpb::Message;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::Instant;
@@ -18,10 +18,11 @@ use super::archive::Archive;
 use super::arrivals::{Arrivals, TooMany};
 use super::orders::OrderAsk;
 use super::peers::Peers;
+use super::redactor::NotRedacted;
 use super::table::Table;
 use super::waiting::Ask;
 use crate::blobs::Blobs;
-use crate::cabinet::{self, Applied, Cabinet, Proposal};
+use crate::cabinet::{self, Applied, BadProposal, Cabinet, Proposal, Proposed};
 use crate::journal::{Founder, JournalReader, ReadError, Seat, WriteError};
 use crate::replication::{ChangeError, Followed, LostEntries, Membership, Role, Standing, Timing};
 use crate::service::failure;
@@ -38,8 +39,10 @@ pub(crate) struct Shared {
     /// Every other node that may keep a replica.
     pub(crate) others: Vec<Identity>,
     pub(crate) timing: Timing,
-    /// For what subscriptions say about now; nothing that replicas agree on depends on it.
+    /// The time of day: for people, and for what subscriptions say about now; nothing that replicas agree on depends on it.
     pub(crate) wall_clock: Arc<dyn WallClock>,
+    /// Where salts come from.
+    pub(crate) rng: Rng,
     /// Into the driver.
     pub(crate) messages: mpsc::Sender<Message>,
     pub(crate) asks: mpsc::Sender<Ask>,
@@ -68,6 +71,8 @@ pub(crate) struct Shared {
     refused: AtomicU64,
     /// What backups are served with.
     pub(crate) archive: Archive,
+    redacted_index: AtomicU64,
+    quarantined: u32,
 }
 
 /// Why a replica stopped.
@@ -92,8 +97,11 @@ pub enum Stopped {
         index: u64,
         /// What is wrong with it.
         #[source]
-        error: Arc<DecodeError>,
+        error: Arc<BadProposal>,
     },
+    /// Obliterated values could not be taken out of the journal. What is left of them is taken out at the next start.
+    #[error("obliterated values cannot be taken out of the journal: {0}")]
+    Redaction(#[source] Arc<NotRedacted>),
     /// The journal lacks what this replica had acknowledged. Start the node again: it is repaired from its peers, under another number.
     #[error(transparent)]
     Lost(#[from] LostEntries),
@@ -144,6 +152,9 @@ pub(crate) struct Parts {
     pub(crate) membership: Membership,
     pub(crate) timing: Timing,
     pub(crate) wall_clock: Arc<dyn WallClock>,
+    pub(crate) rng: Rng,
+    /// Files on this node that were set aside, because they were damaged.
+    pub(crate) quarantined: u32,
     pub(crate) messages: mpsc::Sender<Message>,
     pub(crate) asks: mpsc::Sender<Ask>,
     pub(crate) orders: mpsc::Sender<OrderAsk>,
@@ -165,6 +176,9 @@ impl Shared {
             others: parts.others,
             timing: parts.timing,
             wall_clock: parts.wall_clock,
+            rng: parts.rng,
+            quarantined: parts.quarantined,
+            redacted_index: AtomicU64::new(0),
             messages: parts.messages,
             asks: parts.asks,
             orders: parts.orders,
@@ -309,13 +323,16 @@ impl Shared {
     }
 
     /// Applies one entry and lets the watchers know.
-    pub(crate) fn apply(&self, index: u64, proposal: &Proposal) -> Result<Arc<Applied>, Arc<StateError>> {
-        let applied = Arc::new(self.cabinet().apply(index, proposal).map_err(Arc::new)?);
+    pub(crate) fn apply(&self, index: u64, proposed: &Proposed) -> Result<Arc<Applied>, Arc<StateError>> {
+        let applied = Arc::new(self.cabinet().apply(index, proposed).map_err(Arc::new)?);
         let mut watched = unpoisoned(&self.watchers);
         for id in watched.watchers.applied(&applied) {
             if let Some(wake) = watched.wake.get(&id) {
                 wake.notify_one();
             }
+        }
+        if matches!(proposed.proposal, Proposal::Obliterate(_)) {
+            watched.watchers.forget_before(applied.position.next());
         }
         Ok(applied)
     }
@@ -345,6 +362,15 @@ impl Shared {
 
     pub(crate) fn note_committed(&self, index: u64) {
         self.committed_index.store(index, Ordering::Relaxed);
+    }
+
+    /// Everything that entries up to this one ask for was taken out of the journal.
+    pub(crate) fn note_redacted(&self, index: u64) {
+        self.redacted_index.fetch_max(index, Ordering::Relaxed);
+    }
+
+    pub(crate) fn redacted_index(&self) -> u64 {
+        self.redacted_index.load(Ordering::Relaxed)
     }
 
     pub(crate) fn count_refused(&self) {
@@ -414,6 +440,9 @@ impl Shared {
             journal_bytes: self.journal.size_bytes(),
             subscriptions: u32::try_from(subscriptions).unwrap_or(u32::MAX),
             state: cabinet.state().name().to_owned(),
+            obliterated_index: self.journal.obliterations(mark.index).last().copied().unwrap_or(0),
+            redacted_index: self.redacted_index(),
+            quarantined: self.quarantined,
         }
     }
 

@@ -5,12 +5,14 @@ mod care;
 mod following;
 mod loopback;
 mod members;
+mod obliterate;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
+use caps_model::messages::audit::OBLITERATE;
 use caps_model::messages::cabinet::{COMMIT, Committed, JOIN, MEMBERS, ORDER};
 use caps_model::messages::{AskOutcome, From, ObjectChange, Outcome, Subscribe, Update};
 use caps_model::{Author, Change, Commit, CommitId, Name, ObjectId, Position, Query, codec};
@@ -371,6 +373,10 @@ impl Peers for NetPeers {
                 ORDER => order(&shared, codec::decode(&body).unwrap(), Origin::Replica, deadline).await.map(|a| codec::encode(&a).unwrap()),
                 COMMIT => {
                     commit(&shared, codec::decode(&body).unwrap(), Origin::Replica, deadline).await.map(|a| codec::encode(&a).unwrap())
+                }
+                OBLITERATE => {
+                    let order = codec::decode(&body).unwrap();
+                    obliterate(&shared, order, Origin::Replica, deadline).await.map(|a| codec::encode(&a).unwrap())
                 }
                 _ => outcome(&shared, codec::decode(&body).unwrap(), Origin::Replica, deadline).await.map(|a| codec::encode(&a).unwrap()),
             };

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use caps_model::messages::audit::{self, AskHead, Obliterate};
 use caps_model::messages::backup::{self, BackUp};
 use caps_model::messages::cabinet::{Join, Order};
 use caps_model::messages::inspect::Inspect;
@@ -15,7 +16,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::failure;
 use crate::cabinet::ReadError;
-use crate::replica::{AnyCabinet, Origin, Shared, admit, back_up, commit, linearizable, order, outcome, subscription};
+use crate::replica::{AnyCabinet, Origin, Shared, admit, back_up, commit, linearizable, obliterate, order, outcome, subscription};
 
 /// Answers reads, commits and subscriptions.
 pub struct CabinetService {
@@ -99,6 +100,20 @@ impl CabinetService {
         Answer::later(async move { order(&shared, request, origin, call.deadline).await.and_then(|members| encode(&members)) })
     }
 
+    /// The administrator who asks is who the certificate says; only a replica that passes an order on says whose it is.
+    fn obliterate(&self, call: Call) -> Answer {
+        let mut order = match codec::decode::<Obliterate>(&call.body) {
+            Ok(order) => order,
+            Err(error) => return Answer::failed(failure::malformed(&error)),
+        };
+        let origin = Origin::of(&call.peer);
+        if origin == Origin::Client {
+            call.peer.uri().clone_into(&mut order.by);
+        }
+        let shared = self.shared.clone();
+        Answer::later(async move { obliterate(&shared, order, origin, call.deadline).await.and_then(|committed| encode(&committed)) })
+    }
+
     fn join(&self, call: Call) -> Answer {
         let request = match codec::decode::<Join>(&call.body) {
             Ok(request) => request,
@@ -136,6 +151,8 @@ impl Service for CabinetService {
             cabinet::ORDER => self.order(call),
             cabinet::JOIN => self.join(call),
             backup::BACK_UP => self.back_up(&call),
+            audit::OBLITERATE => self.obliterate(call),
+            audit::HEAD => self.read(call, |cabinet, ask: &AskHead| cabinet.head(ask.at)),
             // Dispatch lets only described methods through.
             _ => Answer::failed(failure::malformed(&"no such method")),
         }
@@ -186,5 +203,7 @@ static DESCRIPTOR: Descriptor = Descriptor {
         MethodDescriptor { id: cabinet::ORDER, name: "order", callers: &[REPLICA, Caller::Admin] },
         MethodDescriptor { id: cabinet::JOIN, name: "join", callers: &[REPLICA] },
         MethodDescriptor { id: backup::BACK_UP, name: "back up", callers: &[Caller::Admin] },
+        MethodDescriptor { id: audit::OBLITERATE, name: "obliterate", callers: &[REPLICA, Caller::Admin] },
+        MethodDescriptor { id: audit::HEAD, name: "head", callers: &[HOST, REPLICA, Caller::Admin] },
     ],
 };

@@ -13,8 +13,8 @@ use tempfile::TempDir;
 use super::sled::Limits;
 use super::sled::tests::TINY;
 use super::{Index, MemoryState, SledState, Span, State, StateOpened};
-use crate::cabinet::Cabinet;
 use crate::cabinet::workload::{Plan, commit, create, delete, expected, plan, query, seeded, update};
+use crate::cabinet::{Cabinet, Proposal};
 
 /// A sled state in a directory that lives as long.
 pub(crate) fn sled_state() -> (TempDir, SledState) {
@@ -306,29 +306,31 @@ proptest! {
         // Its tables are full after a few commits, so that all of this goes through flushes and merges.
         let (directory, state) = sled_state_with(TINY);
         let mut sled = Cabinet::new(state);
-        let reopened = |sled: Cabinet<SledState>, last: u64| {
+        let reopened = |sled: Cabinet<SledState>, log: &[Proposal]| {
             drop(sled);
-            let (state, opened) = SledState::open_with(&directory.path().join("state"), last, TINY).unwrap();
+            let (state, opened) = SledState::open_with(&directory.path().join("state"), log.len() as u64, TINY).unwrap();
             prop_assert!(matches!(opened, StateOpened::Kept), "{:?}", opened);
             let mut sled = Cabinet::new(state);
-            // What changed nothing was not written.
-            if sled.mark().index < last {
-                sled.skip(last);
+            // What changed nothing was not written, and is in the chain all the same.
+            for proposal in &log[usize::try_from(sled.mark().index).unwrap()..] {
+                sled.next(proposal);
             }
             Ok(sled)
         };
+        let mut log = Vec::new();
         for (place, plan) in plans.iter().enumerate() {
             let proposal = plan.proposal(&memory);
             prop_assert_eq!(memory.next(&proposal), sled.next(&proposal));
+            log.push(proposal);
             if place == plans.len() / 2 {
-                sled = reopened(sled, memory.mark().index)?;
+                sled = reopened(sled, &log)?;
             }
         }
         check_against_evaluator(&memory, &queries)?;
         let expected = answers(&memory, &queries);
         prop_assert_eq!(&expected, &answers(&sled, &queries));
         // And after it was closed and opened again.
-        let sled = reopened(sled, memory.mark().index)?;
+        let sled = reopened(sled, &log)?;
         prop_assert_eq!(&expected, &answers(&sled, &queries));
     }
 

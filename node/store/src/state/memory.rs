@@ -41,6 +41,13 @@ impl MemoryState {
         }
         self.versions.entry(change.after.id).or_default().push(change.after.clone());
     }
+
+    fn replace(&mut self, version: &Object) {
+        let versions = self.versions.entry(version.id).or_default();
+        if let Ok(place) = versions.binary_search_by_key(&version.version, |object| object.version) {
+            versions[place].clone_from(version);
+        }
+    }
 }
 
 impl State for MemoryState {
@@ -110,6 +117,20 @@ impl State for MemoryState {
             }
             Step::Seal(id) => {
                 self.fates.insert(id, Fate::Sealed);
+            }
+            Step::Obliterate { record, changes, versions, commits } => {
+                for change in changes {
+                    self.change(change);
+                }
+                versions.iter().for_each(|version| self.replace(version));
+                for (position, record) in commits {
+                    let place = position.0.checked_sub(1).and_then(|place| usize::try_from(place).ok());
+                    if let Some(kept) = place.and_then(|place| self.commits.get_mut(place)) {
+                        kept.clone_from(record);
+                    }
+                }
+                self.fates.insert(record.id, Fate::Accepted(transaction.mark.position));
+                self.commits.push(record.clone());
             }
         }
         self.mark = transaction.mark;

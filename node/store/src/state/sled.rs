@@ -165,6 +165,11 @@ impl SledState {
         place::set_aside(path)
     }
 
+    /// How many states were set aside beside this path.
+    pub fn set_aside_beside(path: &Path) -> usize {
+        place::quarantines(path).filter(|aside| aside.exists()).count()
+    }
+
     fn open_existing(path: &Path, limits: Limits) -> Result<Self, StateError> {
         if let Some(what) = place::noted_damage(path) {
             return Err(StateError::Damaged { what: format!("files, as was found before: {what}") });
@@ -277,7 +282,7 @@ impl State for SledState {
         match transaction.step {
             Step::Commit { record, changes } => {
                 // What may fail comes first: nothing is taken back.
-                let versions = changes.iter().map(encode_version).collect::<Result<Vec<_>, _>>()?;
+                let versions = changes.iter().map(|change| encode_version(&change.after)).collect::<Result<Vec<_>, _>>()?;
                 let record_bytes = encode(record)?;
                 let fate = encode(&Fate::Accepted(transaction.mark.position))?;
                 for (change, version) in changes.iter().zip(versions) {
@@ -288,6 +293,25 @@ impl State for SledState {
                 self.table.put(&key::fate(record.id), Some(&fate));
             }
             Step::Seal(id) => self.table.put(&key::fate(id), Some(&encode(&Fate::Sealed)?)),
+            Step::Obliterate { record, changes, versions, commits } => {
+                let position = transaction.mark.position;
+                // What may fail comes first: nothing is taken back.
+                let changed = changes.iter().map(|change| encode_version(&change.after)).collect::<Result<Vec<_>, _>>()?;
+                let replaced = versions.iter().map(encode_version).collect::<Result<Vec<_>, _>>()?;
+                let records = commits.iter().map(|(_, record)| encode(record)).collect::<Result<Vec<_>, _>>()?;
+                let (record_bytes, fate) = (encode(record)?, encode(&Fate::Accepted(position))?);
+                for (change, version) in changes.iter().zip(&changed) {
+                    put_change(&mut self.table, change, version);
+                }
+                for (version, bytes) in versions.iter().zip(&replaced) {
+                    self.table.put(&key::version(version.id, version.version), Some(bytes));
+                }
+                for ((position, _), bytes) in commits.iter().zip(&records) {
+                    self.table.put(&key::commit(*position), Some(bytes));
+                }
+                self.table.put(&key::commit(position), Some(&record_bytes));
+                self.table.put(&key::fate(record.id), Some(&fate));
+            }
         }
         self.header = header;
         if self.table.size_bytes() >= self.limits.table_bytes
@@ -329,8 +353,8 @@ fn object(bytes: &[u8]) -> Result<Object, StateError> {
     decode::<Version<'_>>(bytes, "object").map(|version| version.0.into_owned())
 }
 
-fn encode_version(change: &Changed) -> Result<Vec<u8>, StateError> {
-    encode(&Version(Cow::Borrowed(&change.after)))
+fn encode_version(object: &Object) -> Result<Vec<u8>, StateError> {
+    encode(&Version(Cow::Borrowed(object)))
 }
 
 fn put_change(table: &mut Table, change: &Changed, version: &[u8]) {

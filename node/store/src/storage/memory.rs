@@ -108,6 +108,21 @@ impl MemoryStorage {
         true
     }
 
+    /// Whether these bytes stand anywhere on the disk, in what was a file once and in what is not synced yet included.
+    pub fn holds(&self, bytes: &[u8]) -> bool {
+        let disk = self.lock();
+        let found = |content: &Vec<u8>| {
+            // Most of a preallocated file is zeros, which are passed over by blocks.
+            let blocks = (0..content.len())
+                .step_by(ZEROS.len())
+                .filter(|start| !ZEROS.starts_with(&content[*start..content.len().min(start + ZEROS.len())]));
+            let mut windows =
+                blocks.flat_map(|start| content[start..content.len().min(start + ZEROS.len() + bytes.len())].windows(bytes.len()));
+            windows.any(|window| window == bytes)
+        };
+        disk.files.values().any(|content| found(&content.bytes) || found(&content.durable))
+    }
+
     /// Another disk with the same content, all of it durable.
     pub fn copy(&self) -> Self {
         let disk = self.lock();
@@ -346,6 +361,9 @@ fn index(offset: u64) -> usize {
 
 /// What a disk writes as a whole or not at all.
 const SECTOR_BYTES: u64 = 512;
+
+/// A block without content.
+const ZEROS: [u8; 4_096] = [0; 4_096];
 
 #[cfg(test)]
 mod tests {

@@ -7,11 +7,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use caps_model::messages::Outcome;
 use caps_model::messages::cabinet::Committed;
-use caps_model::{Author, Change, Commit, CommitId, Name, ObjectId, Position, Read, Value, codec};
+use caps_model::{Author, Change, Commit, CommitId, Name, ObjectId, Position, Read, Value};
 use caps_overlay::Rng;
 use raft::eraftpb::Message;
 
-use crate::cabinet::{Cabinet, Proposal, Verdict};
+use crate::cabinet::{Cabinet, Proposal, Proposed, Verdict};
 use crate::journal::{self, JournalReader, JournalWriter};
 use crate::replication::membership::test_node;
 use crate::replication::{Consensus, HandleError, Membership, Plan, Role, Timing, Wish, Write, decode, encode, split};
@@ -319,7 +319,7 @@ impl World {
             false => CommitId(u128::from(self.rng.next_u64())),
         };
         self.truth.asked.push(id);
-        let payload: Bytes = codec::encode(&Proposal::Commit(self.change(leader, id))).expect("it is small").into();
+        let payload: Bytes = Proposal::Commit(self.change(leader, id)).encode(0, &Rng::seeded(1)).expect("it is small").into();
         let up = self.replicas.get_mut(&leader).and_then(|replica| replica.up.as_mut()).expect("it leads");
         if up.consensus.propose(vec![payload]) == (1, None) {
             up.proposed.insert(id);
@@ -441,8 +441,9 @@ impl World {
             match entry.payload.is_empty() || entry.kind != journal::EntryKind::Normal {
                 true => cabinet.skip(entry.index),
                 false => {
-                    let proposal: Proposal = codec::decode(&entry.payload).expect("the test's own entries are well-formed");
-                    cabinet.apply(entry.index, &proposal).expect("memory does not fail");
+                    let proposed = Proposed::decode(&entry.payload, entry.index, entry.term);
+                    let proposed = proposed.expect("the test's own entries are well-formed");
+                    cabinet.apply(entry.index, &proposed).expect("memory does not fail");
                 }
             }
         }
@@ -587,8 +588,9 @@ impl World {
                 up.cabinet.skip(entry.index);
                 continue;
             }
-            let proposal: Proposal = codec::decode(&entry.payload).expect("the test's own entries are well-formed");
-            let applied = up.cabinet.apply(entry.index, &proposal).expect("memory does not fail");
+            let proposed = Proposed::decode(&entry.payload, entry.index, entry.term);
+            let proposed = proposed.expect("the test's own entries are well-formed");
+            let applied = up.cabinet.apply(entry.index, &proposed).expect("memory does not fail");
             let mark = up.cabinet.mark();
             if *self.truth.heads.entry(mark.position).or_insert(mark.chain_head) != mark.chain_head {
                 return Err(Violation::Heads { position: mark.position });

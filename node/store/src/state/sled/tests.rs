@@ -6,8 +6,8 @@ use tempfile::TempDir;
 
 use super::block::{BlockId, BlockWriter};
 use super::*;
+use crate::cabinet::Cabinet;
 use crate::cabinet::workload::{commit, create, delete, update};
-use crate::cabinet::{Cabinet, Proposal};
 use crate::state::MemoryState;
 
 /// So small that a few commits make a run, and some dozen of them several tiers.
@@ -29,7 +29,7 @@ fn step(index: u64) -> Commit {
 
 fn bring<S: State>(cabinet: &mut Cabinet<S>, to: u64) {
     for index in cabinet.mark().index + 1..=to {
-        cabinet.apply(index, &Proposal::Commit(step(index - 1))).unwrap();
+        cabinet.commit(step(index - 1));
     }
 }
 
@@ -304,7 +304,7 @@ fn with_a_secret() -> (TempDir, SledState) {
     let secret = vec![Value::text("plumbers anonymous")];
     cabinet.commit(commit(1, vec![create(99, "case", vec![("subject", secret)])]));
     for index in 2..=100 {
-        cabinet.apply(index, &Proposal::Commit(step(index - 2))).unwrap();
+        cabinet.commit(step(index - 2));
     }
     drop(cabinet);
     wait(&directory);

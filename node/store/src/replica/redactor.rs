@@ -1,0 +1,184 @@
+//! Takes obliterated values out of the journal's segments, on a worker of its own, so that neither the driver nor the next commit waits.
+//!
+//! What is to go is found out when an obliteration is applied, from the state as it is right then. Then the segment that is being written is
+//! finished, because only finished ones are rewritten. They are rewritten from the last to the first: whatever a crash leaves, every entry
+//! that can no longer be decided about has its decision beside it, because what it depends on comes before it. What was not finished is made up
+//! for at the next start, before anything is served.
+
+use std::sync::Arc;
+
+use caps_model::CommitId;
+use caps_overlay::{Worker, WorkerGone};
+use futures_util::future::BoxFuture;
+
+use super::shared::{Shared, Stopped};
+use crate::cabinet::{BadProposal, Became, Proposal, Proposed, Redaction};
+use crate::journal::{JournalReader, JournalWriter, ReadError, RedactError, WriteError};
+use crate::state::StateError;
+use crate::storage::StorageError;
+
+/// Why obliterated values are still in the journal.
+#[derive(Debug, thiserror::Error)]
+pub enum NotRedacted {
+    /// The journal cannot be read, or is damaged.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// The journal cannot be written.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    /// The journal cannot be rewritten.
+    #[error("the journal cannot be rewritten")]
+    Storage(#[from] StorageError),
+    /// The state does not answer.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// An entry makes no sense.
+    #[error(transparent)]
+    Entry(#[from] BadProposal),
+}
+
+/// The worker that redacts, and what it is to do.
+pub(crate) struct Redactor {
+    worker: Worker,
+    shared: Arc<Shared>,
+    reader: JournalReader,
+    /// What is to be done next. A later plan includes an earlier one that was not begun.
+    wanted: Option<Plan>,
+    /// The job of the disk after which what is wanted stands in finished segments, once it is known.
+    finished_after: Option<u64>,
+    job: Option<BoxFuture<'static, Result<Result<u64, NotRedacted>, WorkerGone>>>,
+}
+
+/// What is to be taken out of entries up to the last obliteration.
+struct Plan {
+    redaction: Redaction,
+    last: u64,
+}
+
+impl Redactor {
+    pub(crate) fn new(worker: Worker, shared: Arc<Shared>, reader: JournalReader) -> Self {
+        Self { worker, shared, reader, wanted: None, finished_after: None, job: None }
+    }
+
+    /// An obliteration was applied just now, and nothing after it.
+    pub(crate) fn want(&mut self, shared: &Shared) -> Result<(), Stopped> {
+        self.wanted = Plan::make(shared, &self.reader, shared.redacted_index()).map_err(failed)?;
+        self.finished_after = None;
+        Ok(())
+    }
+
+    /// Whether the segment that is being written is to be finished.
+    pub(crate) fn wants_finished_segments(&self) -> bool {
+        self.wanted.is_some() && self.finished_after.is_none()
+    }
+
+    /// The segment will be finished with this job of the disk.
+    pub(crate) fn finished_after(&mut self, job: u64) {
+        self.finished_after = Some(job);
+    }
+
+    /// Starts what is wanted, if the disk has come far enough and nothing else is under way.
+    pub(crate) fn start(&mut self, finished: u64) {
+        if self.job.is_some() || self.finished_after.is_none_or(|job| finished < job) {
+            return;
+        }
+        let Some(plan) = self.wanted.take() else { return };
+        let (worker, shared, reader) = (self.worker.clone(), self.shared.clone(), self.reader.clone());
+        self.job = Some(Box::pin(async move { worker.run(move || plan.carry_out(&shared, &reader)).await }));
+    }
+
+    /// Resolves with the index up to which everything was taken out.
+    pub(crate) async fn redacted(&mut self) -> Result<u64, Stopped> {
+        let Some(job) = &mut self.job else { return std::future::pending().await };
+        let done = job.await.map_err(|_| Stopped::WorkerGone)?;
+        self.job = None;
+        done.map_err(failed)
+    }
+}
+
+/// Takes out, when a replica opens, what a crash or another start left in.
+pub(super) fn make_up(shared: &Shared, writer: &mut JournalWriter, reader: &JournalReader) -> Result<(), NotRedacted> {
+    let done = reader.redacted_up_to(shared.seat().incarnation)?;
+    shared.note_redacted(done);
+    let Some(plan) = Plan::make(shared, reader, done)? else { return Ok(()) };
+    tracing::info!(cabinet = %shared.cabinet_name, up_to = plan.last, "taking obliterated values out of the journal");
+    writer.finish_segment()?;
+    let done = plan.carry_out(shared, reader)?;
+    shared.note_redacted(done);
+    Ok(())
+}
+
+impl Plan {
+    /// What obliterations after `done` ask for, of those that are applied.
+    fn make(shared: &Shared, reader: &JournalReader, done: u64) -> Result<Option<Self>, NotRedacted> {
+        let cabinet = shared.cabinet();
+        let pending: Vec<u64> = reader.obliterations(cabinet.mark().index).into_iter().filter(|index| *index > done).collect();
+        let Some(&last) = pending.last() else { return Ok(None) };
+        let mut orders = Vec::new();
+        for index in pending {
+            for entry in reader.entries(index, index + 1, u64::MAX)? {
+                if let Proposal::Obliterate(order) = Proposed::decode(&entry.payload, entry.index, entry.term)?.proposal {
+                    orders.push(order);
+                }
+            }
+        }
+        Ok(Some(Self { redaction: cabinet.redaction(&orders)?, last }))
+    }
+
+    fn carry_out(self, shared: &Shared, reader: &JournalReader) -> Result<u64, NotRedacted> {
+        let finished = reader.finished_segments();
+        if let Some(first) = self.first_concerned(shared, reader, finished)? {
+            for segment in (first..=finished).rev() {
+                let redacted = reader.redact(segment, |entry| {
+                    if entry.index > self.last {
+                        return Ok(false);
+                    }
+                    self.redaction.redact(entry.data, (entry.index, entry.term), |id| became(shared, id, entry.index, entry.stands))
+                });
+                redacted.map_err(NotRedacted::from)?;
+            }
+        }
+        reader.forget(self.last);
+        shared.cabinet().purge()?;
+        reader.note_redacted(shared.seat().incarnation, self.last)?;
+        tracing::info!(cabinet = %shared.cabinet_name, up_to = self.last, "obliterated values are out of the journal");
+        Ok(self.last)
+    }
+
+    /// The first segment that holds something that is to go.
+    fn first_concerned(&self, shared: &Shared, reader: &JournalReader, finished: u32) -> Result<Option<u32>, NotRedacted> {
+        for segment in 1..=finished {
+            let mut concerned = false;
+            let looked = reader.redact::<NotRedacted>(segment, |entry| {
+                if !concerned && entry.index <= self.last {
+                    concerned = self.redaction.concerns(entry.data, |id| became(shared, id, entry.index, entry.stands))?;
+                }
+                Ok(false)
+            });
+            looked.map_err(NotRedacted::from)?;
+            if concerned {
+                return Ok(Some(segment));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// What became of the proposal in an entry. The cabinet is locked for one entry at a time: the driver wants it, too.
+fn became(shared: &Shared, id: CommitId, index: u64, stands: bool) -> Result<Became, NotRedacted> {
+    if stands { Ok(shared.cabinet().became(id, index)?) } else { Ok(Became::Nothing) }
+}
+
+impl From<RedactError<Self>> for NotRedacted {
+    fn from(error: RedactError<Self>) -> Self {
+        match error {
+            RedactError::Read(error) => Self::Read(error),
+            RedactError::Storage(error) => Self::Storage(error),
+            RedactError::Edit(error) => error,
+        }
+    }
+}
+
+fn failed(error: NotRedacted) -> Stopped {
+    Stopped::Redaction(Arc::new(error))
+}
