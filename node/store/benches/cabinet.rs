@@ -36,7 +36,7 @@ fn large_cabinet(objects: u64, directory: &Path) {
     let mut index = 0;
     while index < objects {
         let entries = (index + 1..=(index + BATCH).min(objects)).map(|index| {
-            let payload = Bytes::from(admit(commit(index, vec![case(index)]), &rng).expect("it is a small commit"));
+            let payload = Bytes::from(admit(&commit(index, vec![case(index)]), &rng).expect("it is a small commit"));
             journal::Record::Entry(Entry { index, term: 1, kind: EntryKind::Normal, payload })
         });
         writer.append(reader.stage(entries.collect())).and_then(|()| writer.sync()).expect("the disk takes it");
