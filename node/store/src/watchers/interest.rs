@@ -239,9 +239,10 @@ fn end(bound: &Bound<Value>) -> Option<Value> {
 const ANCHORS_MAX: usize = 64;
 
 /// By how many sharers worse than a value these are: a range is found in more steps, words take a text apart, and an attribute is nearly always
-/// there.
-const RANGE_COST: usize = 4;
-const WORD_COST: usize = 16;
+/// there. The first queries cannot know which of their values all objects have, and each that is tied to such a one is asked at every commit:
+/// so few sharers make the others better.
+const RANGE_COST: usize = 1;
+const WORD_COST: usize = 2;
 const PRESENT_COST: usize = 1_000;
 
 #[cfg(test)]
