@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 
 use caps_model::messages::{From, Subscribe, Update};
 use caps_model::{Author, Change, Commit, CommitId, Name, ObjectId, Position, Query, Record, Value};
-use caps_store::cabinet::{Cabinet, Proposal};
+use caps_overlay::Rng;
+use caps_store::cabinet::{Cabinet, Proposed, admit};
 use caps_store::state::MemoryState;
 use caps_store::watchers::{Limits, Next, WatcherId, Watchers};
 
@@ -104,6 +105,12 @@ impl Desk {
         }
     }
 
+    /// A commit as an entry of the log proposes it.
+    fn proposed(index: u64, commit: &Commit) -> Proposed {
+        let data = admit(commit, &Rng::seeded(index)).expect("it is a small commit");
+        Proposed::decode(&data, index, 1).expect("it was encoded here")
+    }
+
     /// Makes a case that one subscription waits for, and tells it.
     fn commit(&mut self, concerned: Concerned) -> Duration {
         self.next += 1;
@@ -113,9 +120,9 @@ impl Desk {
             // A step that meets all of them in an order that no cache foresees.
             Concerned::Any => usize::try_from(index.wrapping_mul(7_919)).expect("64 bits") % self.numbers.len(),
         };
-        let proposal = Proposal::Commit(commit(index, case(index, self.numbers[place])));
+        let proposed = proposed(index, &commit(index, case(index, self.numbers[place])));
         let began = now();
-        let applied = Arc::new(self.cabinet.apply(index, &proposal).expect("the state takes it"));
+        let applied = Arc::new(self.cabinet.apply(index, &proposed).expect("the state takes it"));
         let awake = self.watchers.applied(&applied);
         for id in &awake {
             self.watchers.next(*id, 0, self.cabinet.state()).expect("the state answers");
@@ -137,9 +144,9 @@ fn all_concerned(count: u64) {
     let mut took = Vec::new();
     let worked = on_processor();
     for index in 1..=REPEATED {
-        let proposal = Proposal::Commit(commit(index, case(index, 0)));
+        let proposed = proposed(index, &commit(index, case(index, 0)));
         let began = now();
-        let applied = Arc::new(desk.cabinet.apply(index, &proposal).expect("the state takes it"));
+        let applied = Arc::new(desk.cabinet.apply(index, &proposed).expect("the state takes it"));
         let awake = desk.watchers.applied(&applied);
         for id in &awake {
             desk.watchers.next(*id, 0, desk.cabinet.state()).expect("the state answers");
@@ -179,8 +186,8 @@ fn missed(desk: &mut Desk) -> u64 {
     let before = allocated();
     let mut most = 0;
     for index in 1..=COMMITS_MISSED {
-        let proposal = Proposal::Commit(commit(index, if index <= 10 { case(index, 0) } else { touch(index) }));
-        let applied = Arc::new(desk.cabinet.apply(index, &proposal).expect("the state takes it"));
+        let proposed = proposed(index, &commit(index, if index <= 10 { case(index, 0) } else { touch(index) }));
+        let applied = Arc::new(desk.cabinet.apply(index, &proposed).expect("the state takes it"));
         desk.watchers.applied(&applied);
         most = most.max(allocated().saturating_sub(before));
     }
