@@ -105,12 +105,6 @@ impl Desk {
         }
     }
 
-    /// A commit as an entry of the log proposes it.
-    fn proposed(index: u64, commit: &Commit) -> Proposed {
-        let data = admit(commit, &Rng::seeded(index)).expect("it is a small commit");
-        Proposed::decode(&data, index, 1).expect("it was encoded here")
-    }
-
     /// Makes a case that one subscription waits for, and tells it.
     fn commit(&mut self, concerned: Concerned) -> Duration {
         self.next += 1;
@@ -216,6 +210,12 @@ fn touch(number: u64) -> Change {
 
 fn case_id(number: u64) -> ObjectId {
     ObjectId(u128::from(number) << 32)
+}
+
+/// A commit as an entry of the log proposes it.
+fn proposed(index: u64, commit: &Commit) -> Proposed {
+    let data = admit(commit, &Rng::seeded(index)).expect("it is a small commit");
+    Proposed::decode(&data, index, 1).expect("it was encoded here")
 }
 
 fn commit(index: u64, change: Change) -> Commit {
