@@ -62,12 +62,18 @@ impl Sought {
 
     /// Whether the reader sees the object before or after the change.
     pub(super) fn concerns(&self, change: &Changed) -> bool {
-        self.matches(&change.after) || change.before.as_ref().is_some_and(|before| self.matches(before))
+        self.matches(&change.after) || change.before.as_ref().is_some_and(|before| self.may_have_seen(before))
+    }
+
+    /// Whether the reader saw this version when it was new. What matched by values that were obliterated since, nobody can say: a reader is then
+    /// told once too often rather than left with what must not be kept.
+    fn may_have_seen(&self, before: &Object) -> bool {
+        self.matches(before) || (!before.obliterated.is_empty() && self.admits(before))
     }
 
     /// How the reader sees a change; `None`: not at all.
     pub(super) fn seen(&self, before: Option<&Object>, after: &Object) -> Option<ObjectChange> {
-        let was = before.filter(|before| self.matches(before));
+        let was = before.filter(|before| self.may_have_seen(before));
         match (was, self.matches(after)) {
             (None, false) => None,
             (None, true) => Some(ObjectChange::Added(self.shown(after))),
@@ -80,7 +86,9 @@ impl Sought {
     pub(super) fn differs(&self, before: &Object, after: &Object) -> bool {
         match &*self.attributes {
             [] => before.version != after.version,
-            attributes => attributes.iter().any(|name| before.attributes.get(name) != after.attributes.get(name)),
+            attributes => {
+                attributes.iter().any(|name| before.attributes.get(name) != after.attributes.get(name) || before.is_obliterated(name))
+            }
         }
     }
 

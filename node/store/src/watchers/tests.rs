@@ -8,8 +8,8 @@ use caps_model::{Name, Object, ObjectId, Position, Query, Value};
 use proptest::prelude::*;
 
 use super::*;
-use crate::cabinet::Cabinet;
 use crate::cabinet::workload::*;
+use crate::cabinet::{Cabinet, Obliteration, Proposal, Target};
 use crate::state::{MemoryState, State};
 
 /// A cabinet with its watchers, in step.
@@ -336,6 +336,25 @@ fn what_recent_commits_changed_can_be_forgotten() {
     assert_eq!(desk.watchers.recent.kept(), [Position(4)]);
     // Whoever is behind reads the rest from the state.
     assert_eq!(render(&desk.drain(id)), ["1 +1", "2 +2", "3 +3", "4 +4"]);
+}
+
+/// Whatever an object was found by, its readers are told when that is gone for ever, though the state cannot say any more what they saw.
+#[test]
+fn what_matched_by_obliterated_values_is_taken_back() {
+    let mut desk = Desk::new(Limits::default());
+    desk.change(vec![case(1, "open"), case(2, "closed")]);
+    let live = desk.watch(open_cases(), From::Present);
+    assert_eq!(render(&desk.drain(live)), ["1 [1] all"]);
+    let newest = desk.follow(Subscribe::new(open_cases(), From::After(Position(1))));
+    let targets = [1, 2].map(|id| Target { object: ObjectId(id), attribute: Name::fixed("state"), from: Position(1), to: Position(1) });
+    let author = commit(1, vec![]).author;
+    let order = Obliteration { id: caps_model::CommitId(77), author, time: 0, targets: targets.into() };
+    let applied = desk.cabinet.next(&Proposal::Obliterate(order));
+    desk.watchers.applied(&Arc::new(applied));
+    desk.watchers.forget_before(Position(3));
+    // The second was never seen; to be told so once more does no harm.
+    assert_eq!(render(&desk.drain(live)), ["2 -1 -2"]);
+    assert_eq!(render(&desk.drain(newest)), ["2 -1 -2"]);
 }
 
 /// A reader that holds a copy of what matches, as a front end does, and checks what it is told.
