@@ -1,6 +1,7 @@
 //! How fresh an answer has to be.
 
-use caps_frontend::Client;
+use anyhow::Context;
+use caps_frontend::{Client, ClientError};
 use caps_model::Position;
 use clap::Args;
 
@@ -26,5 +27,15 @@ impl Freshness {
             client.catch_up().await?;
         }
         Ok(())
+    }
+
+    /// What a read came to; of one that was not answered in time, what it may have waited for.
+    pub(super) fn explained<T>(&self, answer: Result<T, ClientError>) -> anyhow::Result<T> {
+        match (&answer, self.at_least) {
+            (Err(ClientError::NoAnswer { .. }), Some(position)) => {
+                answer.with_context(|| format!("no replica that can be asked has come to position {position}"))
+            }
+            _ => Ok(answer?),
+        }
     }
 }

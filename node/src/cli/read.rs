@@ -75,7 +75,7 @@ impl Query {
                 return print_plan(client.inspect(Inspect::Explain { query }).await?, global.json);
             }
             let answer = match self.at {
-                None => client.query(query.clone()).await?,
+                None => self.freshness.explained(client.query(query.clone()).await)?,
                 Some(at) => match client.inspect(Inspect::find(query.clone(), at.0)).await? {
                     Inspected::Found(objects) => objects,
                     _ => anyhow::bail!(OTHER_RELEASE),
@@ -138,7 +138,7 @@ impl Get {
     pub(super) async fn run(&self, global: &Global) -> anyhow::Result<()> {
         with_client(global, async |client| {
             self.freshness.ask_of(&client).await?;
-            let answer = client.get(self.objects.clone()).await?;
+            let answer = self.freshness.explained(client.get(self.objects.clone()).await)?;
             if global.json {
                 let objects: Vec<_> = answer.objects.iter().map(|found| found.as_ref().map(output::object)).collect();
                 say!("{}", json!({"position": answer.position.0, "objects": objects}));
@@ -181,7 +181,7 @@ impl History {
         with_client(global, async |client| {
             self.freshness.ask_of(&client).await?;
             let ask = Ask { object: self.object, before: self.before.map(Position), limit: self.limit };
-            let answer = client.history(ask).await?;
+            let answer = self.freshness.explained(client.history(ask).await)?;
             if global.json {
                 let events: Vec<_> = answer.events.iter().map(output::event).collect();
                 say!("{}", json!({"position": answer.position.0, "events": events}));

@@ -4,8 +4,8 @@
 //! deterministically; answers reads of the present and the past; pushes what changes to whoever subscribed. A commit is acknowledged once a
 //! majority of the replicas has it on disk and this one has applied it.
 //!
-//! What it never does: run business logic, check what a user may see (layer 2 does), remove information, trust a state over the journal, or
-//! acknowledge before `fdatasync`.
+//! What it never does: run business logic, check what a user may see (layer 2 does), remove information (but for values that an administrator
+//! obliterates), trust a state over the journal, or acknowledge before `fdatasync`.
 //!
 //! Start reading at [`service`]; then `replica` (what one replica does with a call), [`replication`](Timing) (the consensus core),
 //! [`journal`], [`state`], [`cabinet`] (how a commit is applied) and [`watchers`]. How the data is looked after is in [`backup`] and [`check`].

@@ -10,7 +10,7 @@ mod secure;
 
 use std::sync::Arc;
 
-use caps_model::messages::blobs::{Answer, Question};
+use caps_model::messages::blobs::{Answer, Progress, Question};
 use caps_model::{BlobId, Commit};
 use caps_overlay::{Failure, Identity, Layer, Retry};
 use tokio::time::{Instant, timeout_at};
@@ -38,7 +38,14 @@ pub(crate) async fn answer_about_blob(
     let blobs = &shared.blobs;
     let now = Instant::now();
     Ok(match question {
-        Question::Begin { table } => Answer::Progress(blobs.begin(table, now).await.map_err(failed)?),
+        Question::Begin { table } => match blobs.holds(table.id(), now) || !secure::is_elsewhere(shared, table.id()).await {
+            true => Answer::Progress(blobs.begin(table, Instant::now()).await.map_err(failed)?),
+            false => {
+                // Whoever is asked to secure it fetches it from there.
+                blobs.want(table.id(), None, Instant::now());
+                Answer::Progress(Progress { chunks: table.chunks(), missing: None })
+            }
+        },
         Question::Put { blob, index, bytes } => Answer::Progress(blobs.put(blob, index, bytes, now).await.map_err(failed)?),
         Question::Secure { blob } => Answer::Secured(secure::secure(shared, blob, before(deadline)).await?),
         Question::Want { blob, wait } => {

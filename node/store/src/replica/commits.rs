@@ -119,7 +119,6 @@ struct Attempt<'a> {
 }
 
 /// What is asked for, as it is passed on to another replica.
-#[expect(clippy::large_enum_variant, reason = "nearly all are commits, and each belongs to one task")]
 enum Asked {
     Commit(Commit),
     Seal(AskOutcome),

@@ -1,5 +1,6 @@
 //! State in ordered maps: for simulations and tests, and the plain reading of what every state must do.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
@@ -31,11 +32,15 @@ impl MemoryState {
     fn change(&mut self, change: &Changed) {
         for entity in change.after.entities() {
             differences(change.live_before(), change.live_after(), |index, place, stands| {
-                let places = self.indexes.entry((entity.clone(), index.clone())).or_default();
-                match stands {
-                    true => places.insert(place.to_vec()),
-                    false => places.remove(place),
-                };
+                let key = (entity.clone(), index.clone());
+                if stands {
+                    self.indexes.entry(key).or_default().insert(place.to_vec());
+                } else if let Entry::Occupied(mut places) = self.indexes.entry(key) {
+                    places.get_mut().remove(place);
+                    if places.get().is_empty() {
+                        places.remove();
+                    }
+                }
             });
             self.members.entry(entity.clone()).or_default().insert(change.after.id);
         }

@@ -34,6 +34,24 @@ pub(super) async fn secure(shared: &Arc<Shared>, blob: BlobId, until: Instant) -
     Ok(secured)
 }
 
+/// Whether another voter has the blob already: then nobody needs to send it again.
+pub(super) async fn is_elsewhere(shared: &Arc<Shared>, blob: BlobId) -> bool {
+    let until = Instant::now() + ELSEWHERE_WITHIN;
+    let voters = shared.with_table(|table| {
+        let numbers = table.membership().voters().clone();
+        numbers.iter().filter_map(|number| table.identity(*number).cloned()).collect::<Vec<_>>()
+    });
+    let others = voters.into_iter().filter(|voter| *voter != shared.identity);
+    let mut asked: FuturesUnordered<_> =
+        others.map(|voter| async move { ask_until(shared, &voter, &Question::Want { blob, wait: false }, until).await }).collect();
+    while let Ok(Some(answer)) = timeout_at(until, asked.next()).await {
+        if matches!(answer, Ok(Answer::Held(true))) {
+            return true;
+        }
+    }
+    false
+}
+
 /// Refuses a commit that names more blobs than one may.
 pub(crate) fn within_limits(blobs: &BTreeSet<BlobId>) -> Result<(), Failure> {
     match blobs.len() {
@@ -99,6 +117,9 @@ async fn count(shared: &Arc<Shared>, blob: BlobId, wait: bool, until: Instant) -
     }
     secured
 }
+
+/// How long an upload waits to hear that it is not needed: a voter that is down must not be felt.
+const ELSEWHERE_WITHIN: Duration = Duration::from_millis(500);
 
 /// How long a voter may take to say whether it has a blob: several round trips of the longest line.
 const HELD_WITHIN: Duration = Duration::from_secs(2);

@@ -14,6 +14,7 @@ async fn a_backup_grows_while_the_group_works_and_proves_itself() {
     let group = Group::start().await;
     let disk = MemoryStorage::new();
     group.commits(1..=30).await;
+    group.assert_equal(Position(30)).await;
     let (first, copied) = group.back_up(1, &disk).await.unwrap();
     assert_eq!((first.position, copied.entries, copied.added), (Position(30), first.index, first.index));
     copied.prove(&first, Box::new(MemoryState::new()), &mut |_| {}).unwrap();

@@ -6,7 +6,7 @@ use crate::watchers::WatcherId;
 
 /// Watchers by the marks of what they wait for.
 ///
-/// A mark is a keyed hash: found in one step however many there are, at the same few bytes whatever it stands for. Should two things have one
+/// A mark is a hash: found in one step however many there are, at the same few bytes whatever it stands for. Should two things have one
 /// mark, a commit that touches one asks the watchers of the other, too, and their queries say no.
 #[derive(Debug, Default)]
 pub(super) struct Table(HashMap<u64, Ids>);
