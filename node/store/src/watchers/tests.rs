@@ -347,9 +347,10 @@ fn what_matched_by_obliterated_values_is_taken_back() {
     assert_eq!(render(&desk.drain(live)), ["1 [1] all"]);
     let newest = desk.follow(Subscribe::new(open_cases(), From::After(Position(1))));
     let targets = [1, 2].map(|id| Target { object: ObjectId(id), attribute: Name::fixed("state"), from: Position(1), to: Position(1) });
-    let author = commit(1, vec![]).author;
+    let author = caps_model::Author { reason: Some("asked for".to_owned()), ..commit(1, vec![]).author };
     let order = Obliteration { id: caps_model::CommitId(77), author, time: 0, targets: targets.into() };
     let applied = desk.cabinet.next(&Proposal::Obliterate(order));
+    assert_eq!(applied.position, Position(2), "{:?}", applied.verdict);
     desk.watchers.applied(&Arc::new(applied));
     desk.watchers.forget_before(Position(3));
     // The second was never seen; to be told so once more does no harm.
