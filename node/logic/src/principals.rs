@@ -78,7 +78,11 @@ impl Principals {
     }
 
     /// Who stands behind a credential, as of `ask.at_least` or later.
+    ///
+    /// A replica may lag behind what was heard of here: rights from before a change that was heard are stale, and nothing would tell so later.
     pub(crate) async fn resolve(&self, credential: &Credential, ask: Ask) -> Result<Arc<Principal>, PrincipalError> {
+        let changed = self.remembered().changed;
+        let ask = ask.seeing(changed);
         if let Some(principal) = self.recall(credential, ask.at_least) {
             return self.not_over(principal);
         }
