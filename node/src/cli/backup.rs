@@ -33,7 +33,7 @@ pub(super) use manifest::Manifest;
 /// The first backup into a directory copies everything, the next ones what is new; one that broke off goes on where it broke. A backup is a
 /// journal of its own: every record is verified, what follows must fit what is there, and by default all of it is replayed in the end, to hold what
 /// comes out against what the replica says. It is durable when the command says that it is done. `caps restore` brings it back, `caps check` examines
-/// it. Needs the administrator's certificate.
+/// it. Blobs are not in it: copy the `blob-` files of a node's directory beside it. Needs the administrator's certificate.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:

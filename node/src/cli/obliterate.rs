@@ -26,7 +26,7 @@ use crate::{ambient, node};
 ///
 /// All values that the attribute ever had go, or those that commits from one position to another gave it. With them go the reason, the result and the
 /// arguments of effects of the commits that brought them in, because these may repeat them. That it happened, who asked for it and why is recorded
-/// like a commit; the chain over the history stays verifiable. It cannot be undone. References are not obliterated: clear the relation instead.
+/// like a commit; the chain over the history stays verifiable. It cannot be undone. References and blobs are not obliterated: clear them.
 /// Backups and exports are not reached. Needs the administrator's certificate.
 #[derive(Debug, Args)]
 #[command(after_help = "\
