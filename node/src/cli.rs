@@ -31,9 +31,12 @@ mod workload;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use caps_overlay::Overlay;
 use clap::{Args, Parser, Subcommand};
 
 use crate::demo;
+use crate::deployment::{Cabinet, Deployment};
+use crate::node;
 
 pub(crate) use connect::interrupted;
 pub(crate) use status::Picture;
@@ -57,12 +60,32 @@ pub(crate) struct Global {
     /// The front end to act as, or `admin` for the administrator; the file's first front end if not given.
     #[arg(long = "as", global = true, env = "CAPS_AS", value_name = "NODE")]
     pub(crate) actor: Option<String>,
+    /// The cabinet; the one that the front end works with if not given, or the file's first for the administrator.
+    #[arg(long, global = true, env = "CAPS_CABINET", value_name = "NAME")]
+    pub(crate) cabinet: Option<String>,
     /// Print JSON instead of a table.
     #[arg(long, global = true)]
     pub(crate) json: bool,
     /// Give up after this long.
     #[arg(long, global = true, default_value = "15s", value_parser = humantime::parse_duration, value_name = "DURATION")]
     pub(crate) timeout: Duration,
+}
+
+impl Global {
+    /// The cabinet that is meant.
+    fn cabinet<'a>(&self, deployment: &'a Deployment) -> anyhow::Result<&'a Cabinet> {
+        let actor = self.actor.as_deref().filter(|actor| *actor != ADMIN);
+        Ok(match (&self.cabinet, actor) {
+            (Some(name), _) => deployment.cabinet_named(name)?,
+            (None, Some(actor)) => deployment.cabinet_of(deployment.node(actor)?),
+            (None, None) => deployment.cabinet(),
+        })
+    }
+
+    /// Joins as the administrator, unless another is named.
+    async fn administer(&self, deployment: &Deployment) -> anyhow::Result<Overlay> {
+        node::leaf(deployment, self.actor.as_deref().unwrap_or(ADMIN)).await
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -170,6 +193,9 @@ impl Cli {
         }
     }
 }
+
+/// Who `--as admin` is.
+const ADMIN: &str = "admin";
 
 const EXAMPLES: &str = "\
 Examples:

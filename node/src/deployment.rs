@@ -1,5 +1,6 @@
 //! The deployment file: one `caps.toml` holds every site, node and setting; each process picks its part by name.
 
+mod cabinet;
 mod check;
 mod file;
 pub mod network;
@@ -10,10 +11,11 @@ pub mod workload;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use caps_certs_gen::{Identity, Layer};
+use caps_model::{Name, Services};
 
+pub use cabinet::{Cabinet, StateKind};
 pub use network::Network;
 pub use survival::Survival;
 pub use workload::Workload;
@@ -33,10 +35,8 @@ pub struct Deployment {
     pub sites: Vec<String>,
     /// The nodes, in the file's order.
     pub nodes: Vec<Node>,
-    /// The cabinet.
-    pub cabinet: Cabinet,
-    /// The modules that hosts load.
-    pub modules: Vec<String>,
+    /// The cabinets, in the file's order; at least one.
+    pub cabinets: Vec<Cabinet>,
     /// What users do.
     pub workload: Workload,
     /// What lies between the nodes.
@@ -58,35 +58,8 @@ pub struct Node {
     pub listen: Option<SocketAddr>,
     /// The address that others dial, where it differs from the one listened on.
     pub announce: Option<SocketAddr>,
-}
-
-/// Where the cabinet lives and how its replicas agree.
-#[derive(Debug, Clone)]
-pub struct Cabinet {
-    /// Its name.
-    pub name: String,
-    /// The nodes that vote at first. Once the cabinet is founded, its log says who votes (`caps cabinet`).
-    pub voters: Vec<String>,
-    /// The nodes that follow without a vote at first: they serve reads and subscriptions near whoever asks.
-    pub learners: Vec<String>,
-    /// What it is to survive, if that is said: a node warns at its start when the places of the voters do not let it.
-    pub survives: Option<Survival>,
-    /// What a replica materialises its journal into.
-    pub state: StateKind,
-    /// One tick of the consensus clock: a dead leader is replaced in 12 to 20 of them.
-    pub tick: Duration,
-    /// Bytes of its disk that a replica keeps free: with less it orders no commits, with half of that it takes in nothing more. 0: none.
-    pub reserve_bytes: u64,
-}
-
-/// What a replica materialises its journal into.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum StateKind {
-    /// In memory: rebuilt from the journal at each start.
-    Memory,
-    /// In sled, the embedded default.
-    Sled,
+    /// Of layer 1: the cabinets that it may keep a replica of. Of layers 2 and 4: the one that it serves, or works with.
+    pub cabinets: Vec<Name>,
 }
 
 /// Why a deployment file cannot be used. Shows where and says what to change.
@@ -113,6 +86,16 @@ pub enum DeploymentError {
     /// A node was asked for that the file does not have.
     #[error("{}: there is no node {name:?}; it has {}", .path.display(), .known.join(", "))]
     NoSuchNode {
+        /// The file.
+        path: PathBuf,
+        /// The name asked for.
+        name: String,
+        /// The names in the file.
+        known: Vec<String>,
+    },
+    /// A cabinet was asked for that the file does not have.
+    #[error("{}: there is no cabinet {name:?}; it has {}", .path.display(), .known.join(", "))]
+    NoSuchCabinet {
         /// The file.
         path: PathBuf,
         /// The name asked for.
@@ -155,9 +138,55 @@ impl Deployment {
         self.nodes.iter().filter(move |node| node.layer == layer)
     }
 
-    /// Where a node of layer 1 keeps its journal and state.
-    pub fn data_of(&self, node: &Node) -> PathBuf {
-        self.data.join(&node.name)
+    /// The first cabinet of the file: the one that is meant where no other is named.
+    ///
+    /// # Panics
+    /// Never: a file without a cabinet makes no deployment.
+    pub fn cabinet(&self) -> &Cabinet {
+        self.cabinets.first().expect("a deployment has a cabinet")
+    }
+
+    /// The same, to be changed.
+    ///
+    /// # Panics
+    /// Never: a file without a cabinet makes no deployment.
+    pub fn cabinet_mut(&mut self) -> &mut Cabinet {
+        self.cabinets.first_mut().expect("a deployment has a cabinet")
+    }
+
+    /// The cabinet of this name.
+    pub fn cabinet_named(&self, name: &str) -> Result<&Cabinet, DeploymentError> {
+        self.cabinets.iter().find(|cabinet| cabinet.name.as_str() == name).ok_or_else(|| DeploymentError::NoSuchCabinet {
+            path: self.path.clone(),
+            name: name.to_owned(),
+            known: self.cabinets.iter().map(|cabinet| cabinet.name.to_string()).collect(),
+        })
+    }
+
+    /// The cabinets that a node keeps, serves or works with, in the file's order. The administrator is of no node, and means the first.
+    pub fn cabinets_of<'a>(&'a self, node: &'a Node) -> impl Iterator<Item = &'a Cabinet> {
+        self.cabinets.iter().filter(|cabinet| node.cabinets.contains(&cabinet.name))
+    }
+
+    /// The cabinet that a node of layer 2 serves, or one of layer 4 works with.
+    pub fn cabinet_of(&self, node: &Node) -> &Cabinet {
+        self.cabinets.iter().find(|cabinet| node.cabinets.contains(&cabinet.name)).unwrap_or_else(|| self.cabinet())
+    }
+
+    /// Under which numbers a node of this name finds the cabinet that it works with; the administrator and strangers mean the first.
+    pub fn services_for(&self, name: &str) -> Services {
+        let node = self.nodes.iter().find(|node| node.name == name);
+        node.map_or_else(|| self.cabinet(), |node| self.cabinet_of(node)).services()
+    }
+
+    /// The nodes that may keep a replica of a cabinet, in the file's order.
+    pub fn keepers<'a>(&'a self, cabinet: &'a Cabinet) -> impl Iterator<Item = &'a Node> {
+        self.layer(Layer::Cabinet).filter(|node| node.cabinets.contains(&cabinet.name))
+    }
+
+    /// Where a node of layer 1 keeps the journal, the state and the blobs of a cabinet.
+    pub fn data_of(&self, node: &Node, cabinet: &Cabinet) -> PathBuf {
+        self.data.join(&node.name).join(cabinet.name.as_str())
     }
 }
 
@@ -207,7 +236,8 @@ voters = ["store-lund"]
     fn good_file_is_understood() {
         let deployment = parse(GOOD).unwrap();
         assert_eq!(deployment.node("host-lund").unwrap().identity.uri(), "spiffe://pumps.example/site/lund/layer/2/host-lund");
-        assert_eq!(deployment.cabinet.state, StateKind::Sled);
+        assert_eq!(deployment.cabinet().state, StateKind::Sled);
+        assert_eq!(deployment.data_of(&deployment.nodes[0], deployment.cabinet()), Path::new("data/store-lund/main"));
         assert_eq!(deployment.layer(Layer::FrontEnd).count(), 1);
     }
 
@@ -248,6 +278,50 @@ voters = ["store-lund"]
             let error = parse(&GOOD.replacen(from, to, 1)).unwrap_err();
             assert!(error.starts_with(expected), "{to}: {error}");
         }
+    }
+
+    #[test]
+    fn several_cabinets_are_told_apart() {
+        let more = "[[cabinet]]\nname = \"archive\"\nvoters = [\"store-lund\"]\nstate = \"memory\"\n\n[[cabinet]]\nname = \"personnel\"\nvoters = [\"store-lund\"]\n";
+        let text =
+            GOOD.replacen("layer = 4", "layer = 4\ncabinet = \"archive\"", 1).replacen("[cabinet]\nvoters = [\"store-lund\"]\n", more, 1);
+        let deployment = parse(&text).unwrap();
+        let names = |node: &str| deployment.node(node).unwrap().cabinets.iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(names("store-lund"), ["archive", "personnel"]);
+        assert_eq!(names("host-lund"), ["archive"], "the first, if none is said");
+        assert_eq!(deployment.cabinet_named("archive").unwrap().state, StateKind::Memory);
+        assert_ne!(deployment.services_for("host-lund"), deployment.cabinet_named("personnel").unwrap().services());
+        assert_eq!(
+            deployment.cabinet_named("main").unwrap_err().to_string(),
+            "caps.toml: there is no cabinet \"main\"; it has archive, personnel"
+        );
+        let table = [
+            ("\"personnel\"", "\"archive\"", "caps.toml:31: there are two cabinets named archive"),
+            ("\"personnel\"", "\"Personnel\"", "caps.toml:31: a name is lower-case letters"),
+            ("cabinet = \"archive\"", "cabinet = \"main\"", "caps.toml:23: there is no cabinet \"main\"; the file has archive, personnel"),
+            (
+                "cabinet = \"archive\"",
+                "cabinets = [\"archive\"]",
+                "caps.toml:23: a node of layer 4 has one cabinet: write cabinet = \"archive\"",
+            ),
+            ("layer = 1", "layer = 1\ncabinet = \"archive\"", "caps.toml:11: a node of layer 1 may keep several cabinets"),
+            ("voters = [\"store-lund\"]\nstate", "voter = [\"store-lund\"]\nstate", "caps.toml:27: unknown field `voter`"),
+            (
+                "[[cabinet]]\nname = \"archive\"",
+                "[[node]]\nname = \"store-malmo\"\nsite = \"lund\"\nlayer = 1\nlisten = \"127.0.0.1:4102\"\n[[cabinet]]\nname = \"archive\"",
+                "caps.toml:26: store-malmo keeps no cabinet: name it among the voters or learners of one, or say what it may come to keep",
+            ),
+        ];
+        for (from, to, expected) in table {
+            assert!(text.contains(from), "{from}");
+            let error = parse(&text.replacen(from, to, 1)).unwrap_err();
+            assert!(error.starts_with(expected), "{to}: {error}");
+        }
+        let spare =
+            "[[node]]\nname = \"store-malmo\"\nsite = \"lund\"\nlayer = 1\nlisten = \"127.0.0.1:4102\"\ncabinets = [\"personnel\"]\n";
+        let with_spare = parse(&format!("{text}{spare}")).unwrap();
+        let personnel = with_spare.cabinet_named("personnel").unwrap();
+        assert_eq!(with_spare.keepers(personnel).map(|node| node.name.as_str()).collect::<Vec<_>>(), ["store-lund", "store-malmo"]);
     }
 
     #[test]

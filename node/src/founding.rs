@@ -112,7 +112,7 @@ const HEAD: &str = r#"# A CAPS deployment: every process picks its part with `ca
 
 domain = "{domain}"       # the trust domain: the first part of every identity
 certificates = "certs"    # what certs-gen made; each machine needs only its own node's directory, and crl/
-data = "data"             # journals and states of layer 1, a directory for each node
+data = "data"             # journals and states of layer 1: a directory for each node, and in that one for each cabinet
 modules = ["casedesk"]    # the business logic that hosts load
 
 [cabinet]
@@ -122,6 +122,7 @@ voters = [{voters}]       # an odd number, at different sites; once it is founde
 # survives = "site"         # the goal: "node", "site" or "region"; `caps cabinet` says whether the voters' places meet it
 state = "sled"            # or "memory": rebuilt from the journal at each start
 tick = "50ms"             # the consensus clock: a dead leader is replaced in 12 to 20 ticks; raise it when voters are over 100 ms apart
+# Several cabinets: write [[cabinet]] for each, with a name, voters and, if they differ, modules; hosts and front ends say cabinet = "NAME".
 
 # What users do, how often, and how long they accept to wait: for `caps workload run`, and for simulations of this file.
 # `caps record NAME -- COMMAND` writes down an operation from what you do. Remove the # to use this one.

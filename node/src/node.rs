@@ -17,9 +17,9 @@ use caps_store::storage::Storage;
 
 pub use running::Running;
 
-use crate::deployment::{Deployment, Node};
+use crate::deployment::{Cabinet, Deployment, Node};
 
-/// Starts a node of the deployment on this machine: a replica on layer 1, a host on layer 2.
+/// Starts a node of the deployment on this machine: replicas on layer 1, a host on layer 2.
 pub async fn start(deployment: &Deployment, node: &Node) -> anyhow::Result<Running> {
     let Some(listen) = node.listen.filter(|_| node.layer != Layer::FrontEnd) else {
         anyhow::bail!(
@@ -29,19 +29,19 @@ pub async fn start(deployment: &Deployment, node: &Node) -> anyhow::Result<Runni
             node.name
         )
     };
-    start_in(deployment, node, Place::here(deployment, &node.identity, listen)?, || disk::open(deployment, node)).await
+    start_in(deployment, node, Place::here(deployment, &node.identity, listen)?, |cabinet| disk::open(deployment, node, cabinet)).await
 }
 
-/// Starts a node of layer 1 or 2 in a place of the caller's choice, with the journal of layer 1 in what `storage` opens: this is how
-/// simulations build the nodes that [`start`] builds on a real machine.
+/// Starts a node of layer 1 or 2 in a place of the caller's choice, with the journal of each cabinet in what `storage` opens for it: this is
+/// how simulations build the nodes that [`start`] builds on a real machine.
 pub async fn start_in(
     deployment: &Deployment,
     node: &Node,
     place: Place,
-    storage: impl FnOnce() -> anyhow::Result<Arc<dyn Storage>>,
+    storage: impl FnMut(&Cabinet) -> anyhow::Result<Arc<dyn Storage>>,
 ) -> anyhow::Result<Running> {
     match node.layer {
-        Layer::Cabinet => cabinet::start(deployment, node, place, storage()?).await,
+        Layer::Cabinet => cabinet::start(deployment, node, place, storage).await,
         Layer::Host => host::start(deployment, node, place).await,
         Layer::FrontEnd => anyhow::bail!("{} is a front end, and those join as leaves", node.name),
     }

@@ -1,29 +1,33 @@
 //! Who may use the case desk: its groups, and the front ends that act by themselves.
 
+use std::time::Duration;
+
 use caps_certs_gen::Layer;
 use caps_frontend::{Client, ClientError};
 use caps_model::{Name, Record, Value};
+use caps_overlay::Overlay;
 
 use crate::deployment::{Deployment, Node};
 
-/// Makes the groups that the case desk knows.
-pub async fn add_groups(administrator: &Client) -> Result<(), ClientError> {
-    for group in ["desk", "gateway"] {
-        call(administrator, "people", "add_group", &[("name", group)]).await?;
-    }
-    Ok(())
-}
-
-/// Makes a user for each front end of the deployment, who is in the group that `group_of` says.
-pub async fn bind_front_ends(
-    administrator: &Client,
+/// In every cabinet: makes the groups that the case desk knows, and a user for each front end that works with the cabinet, who is in the group
+/// that `group_of` says.
+pub async fn settle(
+    administrator: &Overlay,
     deployment: &Deployment,
+    patience: Duration,
     group_of: impl Fn(&Node) -> &'static str,
 ) -> Result<(), ClientError> {
-    for node in deployment.layer(Layer::FrontEnd).filter(|node| !node.identity.is_admin()) {
-        let user = [("login", node.name.as_str()), ("name", node.name.as_str()), ("groups", group_of(node))];
-        call(administrator, "people", "add_user", &user).await?;
-        call(administrator, "people", "bind_node", &[("login", &node.name), ("node", node.identity.uri())]).await?;
+    for cabinet in &deployment.cabinets {
+        let client = Client::new(administrator.clone(), cabinet.services(), patience);
+        for group in ["desk", "gateway"] {
+            call(&client, "people", "add_group", &[("name", group)]).await?;
+        }
+        let front_ends = deployment.layer(Layer::FrontEnd).filter(|node| !node.identity.is_admin());
+        for node in front_ends.filter(|node| deployment.cabinet_of(node).name == cabinet.name) {
+            let user = [("login", node.name.as_str()), ("name", node.name.as_str()), ("groups", group_of(node))];
+            call(&client, "people", "add_user", &user).await?;
+            call(&client, "people", "bind_node", &[("login", &node.name), ("node", node.identity.uri())]).await?;
+        }
     }
     Ok(())
 }

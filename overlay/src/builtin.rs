@@ -44,8 +44,8 @@ impl OverlayService {
 }
 
 impl Service for OverlayService {
-    fn descriptor(&self) -> &'static Descriptor {
-        &DESCRIPTOR
+    fn descriptor(&self) -> Descriptor {
+        DESCRIPTOR
     }
 
     fn handle(&self, call: Call) -> Answer {

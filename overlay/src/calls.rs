@@ -82,7 +82,7 @@ impl Calls {
             };
             begin.boxed()
         };
-        self.first_to_begin(to, options, begin).await
+        self.first_to_begin(to, method.service, options, begin).await
     }
 
     /// Opens a raw stream.
@@ -96,7 +96,7 @@ impl Calls {
             };
             begin.boxed()
         };
-        self.first_to_begin(to, options, begin).await
+        self.first_to_begin(to, method.service, options, begin).await
     }
 
     /// Sends a one-way message, or leaves it for a connection that is being dialled.
@@ -111,11 +111,6 @@ impl Calls {
             None => self.connections.leave_notice(to, header, body)?,
         };
         if accepted { Ok(()) } else { Err(NotifyError::Full) }
-    }
-
-    /// Takes note of a position that a peer has.
-    pub(crate) fn saw_position(&self, peer: &Identity, position: u64) {
-        self.balancer().on_position(peer, position);
     }
 
     /// The connection to `peer`, dialled if need be.
@@ -163,7 +158,7 @@ impl Calls {
     /// Tries the nodes of a layer, the best one first. The next one is tried when one certainly did not run the call or, for
     /// a repeatable call, when one was lost or is silent for unusually long.
     async fn call_layer(&self, layer: Layer, request: Request, options: &CallOptions) -> Result<Reply, CallError> {
-        let candidates = self.order_met(layer, request.header.position, request.deadline).await?;
+        let candidates = self.order_met(layer, request.header.method.service, request.header.position, request.deadline).await?;
         let mut candidates = candidates.into_iter().take(ATTEMPTS_MAX);
         let mut running = FuturesUnordered::new();
         let mut hedge_at = None;
@@ -233,6 +228,7 @@ impl Calls {
     async fn first_to_begin<'a, T>(
         &self,
         to: To<'_>,
+        service: u16,
         options: &CallOptions,
         begin: impl Fn(Identity) -> BoxFuture<'a, Result<T, CallError>>,
     ) -> Result<T, CallError> {
@@ -242,7 +238,7 @@ impl Calls {
         };
         let mut last = no_candidate(layer);
         let deadline = Instant::now() + options.deadline;
-        for peer in self.order_met(layer, options.position, deadline).await?.into_iter().take(ATTEMPTS_MAX) {
+        for peer in self.order_met(layer, service, options.position, deadline).await?.into_iter().take(ATTEMPTS_MAX) {
             match begin(peer).await {
                 Err(error) if options.may_move_on(&error) => last = error,
                 result => return result,
@@ -251,13 +247,13 @@ impl Calls {
         Err(last)
     }
 
-    /// The nodes of a layer, the best first, once one of them is connected.
+    /// The nodes of a layer that may have a service, the best first, once one of them is connected.
     ///
     /// As long as none is, nobody knows which is near. So several are dialled at once: whoever is reached first is near, and whoever is down
     /// costs no time. A node of our own site gets a head start, as in RFC 8305: where there is one, a crowd that returns does not knock
     /// everywhere.
-    async fn order_met(&self, layer: Layer, position: u64, deadline: Instant) -> Result<Vec<Identity>, CallError> {
-        let order = self.order(layer, position)?;
+    async fn order_met(&self, layer: Layer, service: u16, position: u64, deadline: Instant) -> Result<Vec<Identity>, CallError> {
+        let order = self.order(layer, service, position)?;
         if order.len() == 1 || order.iter().any(|peer| self.connections.current(peer).is_some()) {
             return Ok(order);
         }
@@ -274,7 +270,7 @@ impl Calls {
         };
         // If nobody is reached by then, the attempts find out why.
         timeout_at(deadline, first).await.ok();
-        self.order(layer, position)
+        self.order(layer, service, position)
     }
 
     /// Dials a peer from a moment on; says whether it was reached. The dial goes on when this is dropped.
@@ -283,13 +279,13 @@ impl Calls {
         self.connections.connect(peer).await.is_ok()
     }
 
-    /// The nodes of a layer, the best first: those of the directory, and until there is one, the seeds.
-    fn order(&self, layer: Layer, position: u64) -> Result<Vec<Identity>, CallError> {
+    /// The nodes of a layer that may have a service, the best first: those of the directory, and until there is one, the seeds.
+    fn order(&self, layer: Layer, service: u16, position: u64) -> Result<Vec<Identity>, CallError> {
         let directory = self.directory.borrow().clone();
         let rtt = |peer: &Identity| self.connections.current(peer).map(|connection| connection.quic.rtt());
         let ourselves = &self.node.identity;
-        let members = directory.of_layer(layer).filter(|member| member.identity != *ourselves);
-        let listed = members.map(|member| Candidate::of(member, rtt(&member.identity)));
+        let members = directory.offering(layer, service).filter(|member| member.identity != *ourselves);
+        let listed = members.map(|member| Candidate::of(member, service, rtt(&member.identity)));
         let is_unlisted = |seed: &&Identity| seed.layer() == Some(layer) && *seed != ourselves && directory.get(seed).is_none();
         let seeds = self.seeds.iter().filter(is_unlisted).map(|seed| Candidate {
             identity: seed,
@@ -343,5 +339,5 @@ const DIALS_AT_ONCE: usize = 3;
 const HEAD_START: Duration = Duration::from_millis(250);
 
 fn no_candidate(layer: Layer) -> CallError {
-    CallError::Unknown { peer: format!("any node of layer {layer}") }
+    CallError::Unknown { peer: format!("any node of layer {layer} that offers this") }
 }

@@ -37,9 +37,10 @@ pub(crate) struct Candidate<'a> {
 }
 
 impl<'a> Candidate<'a> {
-    /// A member of the directory.
-    pub(crate) fn of(member: &'a Member, rtt: Option<Duration>) -> Self {
-        Self { identity: &member.identity, state: member.state, load: member.load, position: member.position, rtt }
+    /// A member of the directory, for a call to this service.
+    pub(crate) fn of(member: &'a Member, service: u16, rtt: Option<Duration>) -> Self {
+        let position = member.offers.position(service);
+        Self { identity: &member.identity, state: member.state, load: member.load, position, rtt }
     }
 }
 
@@ -57,7 +58,7 @@ impl Balancer {
         let mut groups: BTreeMap<Rank, Vec<(f64, &Identity)>> = BTreeMap::new();
         for candidate in candidates {
             let peer = self.peers.get(candidate.identity);
-            let far_behind = is_far_behind(candidate, peer, wanted_position);
+            let far_behind = is_far_behind(candidate, wanted_position);
             let group = (self.health(candidate, peer, now), far_behind, self.nearness(candidate));
             groups.entry(group).or_default().push((price(candidate, peer, now), candidate.identity));
         }
@@ -98,12 +99,6 @@ impl Balancer {
     pub(crate) fn on_cancelled(&mut self, peer: &Identity) {
         let peer = self.peer(peer);
         peer.outstanding = peer.outstanding.saturating_sub(1);
-    }
-
-    /// Notes which commit a peer has, as an answer of its showed.
-    pub(crate) fn on_position(&mut self, peer: &Identity, position: u64) {
-        let peer = self.peer(peer);
-        peer.position = peer.position.max(position);
     }
 
     /// After how long a repeatable call that went to `peer` may be sent to another one as well: when it takes longer than nearly
@@ -161,7 +156,6 @@ struct Peer {
     failures: u32,
     ejections: u32,
     ejected_until: Option<Duration>,
-    position: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -257,9 +251,8 @@ type Rank = (Health, bool, Nearness);
 
 /// What is known of a position is old: it travels by gossip twice a second. A peer a little behind has caught up, or does so while the call
 /// waits there; one far behind would let it wait.
-fn is_far_behind(candidate: &Candidate<'_>, peer: Option<&Peer>, wanted: u64) -> bool {
-    let position = candidate.position.max(peer.map_or(0, |peer| peer.position));
-    position != 0 && position.saturating_add(BEHIND_MAX) < wanted
+fn is_far_behind(candidate: &Candidate<'_>, wanted: u64) -> bool {
+    candidate.position != 0 && candidate.position.saturating_add(BEHIND_MAX) < wanted
 }
 
 /// What one more call would cost there: the expected latency for each call that is out and this one, up to twice that if the peer says
@@ -383,9 +376,8 @@ mod tests {
         assert_eq!(first(wanted - BEHIND_MAX - 1, &mut balancer), far);
         // What gossip brings is always a little old.
         assert_eq!(first(wanted - BEHIND_MAX, &mut balancer), near);
-        // An answer shows more than the directory knows yet.
-        balancer.on_position(&near, wanted);
-        assert_eq!(first(1, &mut balancer), near);
+        // Nothing is known of it: it may be fresh.
+        assert_eq!(first(0, &mut balancer), near);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use caps_certs_gen::{Identity, Rejection, VerifierError};
 use thiserror::Error;
 
 use crate::limits::{Limits, Timing};
+use crate::offers::OFFERS_MAX;
 use crate::paths::PathRules;
 use crate::policy::Policy;
 
@@ -72,6 +73,12 @@ pub enum StartError {
         first: &'static str,
         /// The other one.
         second: &'static str,
+    },
+    /// More services than peers can be told of.
+    #[error("{count} services are more than the {OFFERS_MAX} that a node may offer")]
+    TooManyServices {
+        /// How many there are.
+        count: usize,
     },
     /// A seed belongs to another trust domain, so no connection to it could ever be made.
     #[error("the seed {0} is of another trust domain")]

@@ -8,6 +8,7 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use caps_certs_gen::{Identity, Layer};
 
 use crate::membership::wire::{self, WireError};
+use crate::offers::Offers;
 
 /// What this node believes about the members: the server nodes that announce an address.
 ///
@@ -36,8 +37,8 @@ pub struct Member {
     pub since: Duration,
     /// How busy the member says it is: 0 idle, 255 at its limit.
     pub load: u8,
-    /// The last commit that the member says it has, 0 if it has said nothing.
-    pub position: u64,
+    /// What the member says it offers, and how far that is; nothing if it has said nothing yet.
+    pub offers: Offers,
 }
 
 /// Whether a member answers.
@@ -67,6 +68,11 @@ impl Directory {
     /// The members of a layer.
     pub fn of_layer(&self, layer: Layer) -> impl Iterator<Item = &Member> {
         self.members().filter(move |member| member.identity.layer() == Some(layer))
+    }
+
+    /// The members of a layer that offer a service, or have not said yet what they offer.
+    pub fn offering(&self, layer: Layer, service: u16) -> impl Iterator<Item = &Member> {
+        self.of_layer(layer).filter(move |member| member.offers.may_have(service))
     }
 
     /// The members at a site.
@@ -115,7 +121,7 @@ impl Directory {
         }
     }
 
-    /// The whole directory as bytes: version, members, names of other sites; at most 260 kB.
+    /// The whole directory as bytes: version, members, names of other sites; at most 560 kB.
     ///
     /// Times travel as ages, so that the clocks of two nodes need not agree.
     pub(crate) fn encode(&self, now: Duration) -> Bytes {
@@ -178,7 +184,10 @@ impl Directory {
                 return;
             }
             if known.generation == newcomer.generation {
-                newcomer.position = newcomer.position.max(known.position);
+                newcomer.offers = match newcomer.offers.is_empty() {
+                    true => known.offers.clone(),
+                    false => newcomer.offers.or_later(&known.offers),
+                };
             }
         } else if self.members.len() >= MEMBERS_MAX {
             let down = self.members.values().find(|member| member.state == MemberState::Down);
@@ -215,7 +224,7 @@ impl Member {
         buf.put_u8(self.state.number());
         buf.put_u64(now.saturating_sub(self.since).as_millis().try_into().unwrap_or(u64::MAX));
         buf.put_u8(self.load);
-        buf.put_u64(self.position);
+        self.offers.encode(buf);
     }
 
     fn decode(bytes: &mut &[u8], domain: &str, now: Duration) -> Result<Self, WireError> {
@@ -226,7 +235,7 @@ impl Member {
             state: MemberState::from_number(bytes.try_get_u8()?).ok_or(WireError::Unknown)?,
             since: now.saturating_sub(Duration::from_millis(bytes.try_get_u64()?)),
             load: bytes.try_get_u8()?,
-            position: bytes.try_get_u64()?,
+            offers: Offers::decode(bytes)?,
         })
     }
 }
@@ -255,8 +264,8 @@ fn take_count(bytes: &mut &[u8]) -> Result<usize, WireError> {
 /// The most members that a directory holds. Each costs about 200 bytes here and 50 in every snapshot that is pushed; a
 /// company with more server nodes than that needs an overlay of overlays.
 pub(crate) const MEMBERS_MAX: usize = 1_024;
-const VERSION: u8 = 1;
-const MEMBER_BYTES_TYPICAL: usize = 64;
+const VERSION: u8 = 2;
+const MEMBER_BYTES_TYPICAL: usize = 96;
 
 #[cfg(test)]
 pub(crate) mod tests {
@@ -278,7 +287,7 @@ pub(crate) mod tests {
             state: MemberState::Up,
             since: Duration::ZERO,
             load: 0,
-            position: 0,
+            offers: Offers::default(),
         }
     }
 

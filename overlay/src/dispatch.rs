@@ -13,6 +13,7 @@ use crate::bugs::{self, Bug};
 use crate::config::StartError;
 use crate::failure::{Failure, Retry, code};
 use crate::frame::Header;
+use crate::offers::{OFFERS_MAX, Offers};
 use crate::service::{Answer, Call, Caller, Descriptor, MethodDescriptor, Service};
 
 /// The services of a node by number.
@@ -24,12 +25,21 @@ impl Dispatch {
     pub(crate) fn new(services: Vec<Arc<dyn Service>>) -> Result<Self, StartError> {
         let mut by_id = BTreeMap::<u16, (Descriptor, Arc<dyn Service>)>::new();
         for service in services {
-            let descriptor = *service.descriptor();
+            let descriptor = service.descriptor();
             if let Some((first, _)) = by_id.insert(descriptor.id, (descriptor, service)) {
                 return Err(StartError::DoubleService { id: descriptor.id, first: first.name, second: descriptor.name });
             }
         }
+        // The overlay's own is among them, and is not offered.
+        if by_id.len() > OFFERS_MAX + 1 {
+            return Err(StartError::TooManyServices { count: by_id.len() - 1 });
+        }
         Ok(Self { services: by_id })
+    }
+
+    /// What the node offers to its peers.
+    pub(crate) fn offers(&self) -> Offers {
+        Offers::of(self.services.keys().copied())
     }
 
     /// Hands the call to its service, if it has one and `caller` may ask it. Whoever was admitted to the connection is

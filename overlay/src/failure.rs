@@ -112,8 +112,8 @@ pub enum CallError {
     /// The peer is draining and takes no new work. It did not run.
     #[error("the peer is draining")]
     Draining,
-    /// The peer has no such method. It did not run.
-    #[error("the peer has no such method")]
+    /// The peer has no such service, or the service no such method. It did not run.
+    #[error("the peer has no such service or method")]
     NoSuchMethod,
     /// The method is not for us. It did not run.
     #[error("not allowed: {reason}")]
@@ -173,7 +173,12 @@ impl CallError {
     /// Whether another node may do better.
     pub(crate) fn worth_trying_elsewhere(&self) -> bool {
         match self {
-            Self::Unknown { .. } | Self::Unreachable { .. } | Self::Refused { .. } | Self::Overloaded { .. } | Self::Draining => true,
+            Self::Unknown { .. }
+            | Self::Unreachable { .. }
+            | Self::Refused { .. }
+            | Self::Overloaded { .. }
+            | Self::Draining
+            | Self::NoSuchMethod => true,
             Self::Failed(failure) => failure.retry == Retry::Elsewhere,
             _ => false,
         }

@@ -23,6 +23,7 @@ use crate::directory::{Directory, Member, MemberState};
 use crate::environment::{Environment, Rng};
 use crate::failure::{CallError, Failure, Retry, code};
 use crate::membership::{Adjacency, Announced, Config, DatagramError, Membership, Notice};
+use crate::offers::Offers;
 use crate::policy::Policy;
 use crate::stream::{Replies, ReplySink};
 use crate::watch;
@@ -57,6 +58,8 @@ pub(crate) struct GossipSettings {
     pub(crate) address: SocketAddr,
     pub(crate) policy: Policy,
     pub(crate) seeds: Vec<Seed>,
+    /// The services of this node.
+    pub(crate) offers: Offers,
     /// The zero of the node's own clock.
     pub(crate) epoch: Instant,
 }
@@ -70,10 +73,10 @@ pub(crate) struct Gossip {
 }
 
 /// What this node says of itself; the latest counts.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Said {
     load: u8,
-    position: u64,
+    offers: Offers,
     leaving: bool,
 }
 
@@ -103,7 +106,7 @@ impl Gossip {
         let adjacency = Adjacency::of_policy(|from, to| settings.policy.may_dial(of_layer(from), of_layer(to)));
         let membership = Membership::new(me, adjacency, Config::default(), seed, settings.epoch.elapsed());
         let (publish, directory) = watch::channel(Arc::new(membership.directory().clone()));
-        let (said, hear) = watch::channel(Said::default());
+        let (said, hear) = watch::channel(Said { offers: settings.offers.clone(), ..Said::default() });
         let (leave, leaves) = mpsc::channel(1);
         let shell =
             Shell { membership, settings, links, publish, wanted: BTreeMap::new(), survey_at: Instant::now(), doubles: BTreeSet::new() };
@@ -115,12 +118,13 @@ impl Gossip {
         self.directory.clone()
     }
 
-    /// Says how busy this node is and which commit it has. Cheap; the latest counts.
-    pub(crate) fn report(&self, load: u8, position: u64) {
+    /// Says how busy this node is and how far its services are. Cheap; the latest counts.
+    pub(crate) fn report(&self, load: u8, positions: &[(u16, u64)]) {
         self.said.send_if_modified(|said| {
-            let before = *said;
-            (said.load, said.position) = (load, position);
-            *said != before
+            let now = Said { load, offers: said.offers.at(positions), leaving: said.leaving };
+            let differs = *said != now;
+            *said = now;
+            differs
         });
     }
 
@@ -160,6 +164,8 @@ impl Shell {
     ) {
         let seeds = self.settings.seeds.iter().map(|seed| (seed.identity.clone(), seed.address));
         self.membership.join(seeds, self.now());
+        let first = said.borrow_and_update().clone();
+        self.say(first);
         self.flush();
         let mut batch = Vec::with_capacity(EVENTS_AT_ONCE);
         loop {
@@ -176,7 +182,7 @@ impl Shell {
                     batch.drain(..).for_each(|event| self.handle_event(event));
                 }
                 Ok(()) = said.changed() => {
-                    let said = *said.borrow_and_update();
+                    let said = said.borrow_and_update().clone();
                     self.say(said);
                 }
                 () = sleep_until(wake_at) => {}
@@ -207,7 +213,7 @@ impl Shell {
 
     fn say(&mut self, said: Said) {
         let now = self.now();
-        self.membership.report(said.load, said.position, now);
+        self.membership.report(said.load, said.offers, now);
         if said.leaving {
             self.membership.drain(now);
         }
@@ -285,7 +291,7 @@ impl Shell {
 /// Answers a subscription to the directory: first the whole, then the whole again when it changed, until the reader or this node stops.
 ///
 /// A reader gets the members that it may call and the names of the other sites. Changes of state are sent within
-/// [`PUSH_EVERY`], mere changes of load and position within [`QUIET_PUSH_EVERY`], and something at least every
+/// [`PUSH_EVERY`], mere changes of load and positions within [`QUIET_PUSH_EVERY`], and something at least every
 /// [`REPEAT_EVERY`], so that a reader can tell silence from peace.
 pub(crate) async fn serve_directory(
     mut directory: watch::Receiver<Arc<Directory>>,
@@ -536,7 +542,8 @@ mod tests {
         let links = Arc::new(FakeLinks { me: me.clone(), net: net.clone(), kept: Mutex::default() });
         let (sender, events) = mpsc::channel(1_000);
         let seeds = vec![Seed { identity: seed.clone(), address: address(1) }];
-        let settings = GossipSettings { me: me.clone(), address: address(last), policy: Policy::layered(), seeds, epoch };
+        let settings =
+            GossipSettings { me: me.clone(), address: address(last), policy: Policy::layered(), seeds, offers: Offers::of([9]), epoch };
         let (gossip, task) = Gossip::prepare(settings, 1, u64::from(last), links.clone(), events);
         net.nodes.lock().unwrap().insert(me, sender);
         tokio::spawn(task);
@@ -558,10 +565,10 @@ mod tests {
         assert_eq!(*first_links.kept.lock().unwrap(), [(kiruna.clone(), address(2))].into());
         assert_eq!(*third_links.kept.lock().unwrap(), [(lund.clone(), address(1)), (kiruna, address(2))].into());
 
-        third.report(77, 5);
+        third.report(77, &[(9, 5)]);
         sleep(Duration::from_secs(3)).await;
         let seen = first.watch().borrow().get(&host).cloned().unwrap();
-        assert_eq!((seen.load, seen.position, seen.state), (77, 5, MemberState::Up));
+        assert_eq!((seen.load, seen.offers.position(9), seen.state), (77, 5, MemberState::Up));
         third.drain();
         sleep(Duration::from_secs(1)).await;
         assert_eq!(first.watch().borrow().get(&host).unwrap().state, MemberState::Leaving);

@@ -62,6 +62,7 @@ mod choice;
 mod directory;
 mod gossip;
 mod membership;
+mod offers;
 
 // The face.
 mod calls;
@@ -80,6 +81,7 @@ pub use environment::{Environment, Job, Pace, Rng, TaskHandle, Tasks, WallClock,
 pub use failure::{CallError, Failure, Retry, code};
 pub use header::{MethodId, Priority, Trace};
 pub use limits::{BODY_BYTES_MAX, Limits, Timing};
+pub use offers::Offers;
 pub use options::{CallOptions, NotifyError, Reply, To};
 pub use overlay::Overlay;
 pub use paths::{Controller, PathRules};

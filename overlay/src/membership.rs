@@ -3,7 +3,7 @@
 //! The protocol is SWIM (Das, Gupta, Motivala, DSN 2002) with suspicion, as the crate foca implements it. Around it this module puts
 //! what an overlay of certified layers needs: members are named by identity and generation ([`Announced`]), datagrams find their
 //! way over a relay where the policy lets nobody connect (`relay`), suspects are told so at once (`config`), a name that is in
-//! use is not given away, members report their load and position (`report`), and all of it shows as a [`Directory`].
+//! use is not given away, members report their load, what they offer and how far that is (`report`), and all of it shows as a [`Directory`].
 //!
 //! Every member believes what every other server node says about third ones; records signed by their subject come later. Choosing
 //! the way by measurements of whole paths comes later too: here the nearest relay that answers is taken.
@@ -35,6 +35,7 @@ pub(crate) use config::{Config, DATAGRAM_BYTES_MAX};
 pub(crate) use relay::Adjacency;
 
 use crate::directory::{Directory, MEMBERS_MAX, Member, MemberState};
+use crate::offers::Offers;
 use effects::{Due, Effects};
 use packet::{Packet, PacketCodec};
 use relay::{Envelope, Hop, Routes};
@@ -136,7 +137,7 @@ pub(crate) enum DatagramError {
 #[derive(Debug, Default)]
 struct OwnReport {
     load: u8,
-    position: u64,
+    offers: Offers,
     leaving: bool,
     /// What was said last, and when.
     said: Option<(Report, Duration)>,
@@ -244,11 +245,11 @@ impl Membership {
         }
     }
 
-    /// Says how busy this node is and which commit it has. Cheap: peers are told at most once in
+    /// Says how busy this node is, what it offers and how far that is. Cheap: peers are told at most once in
     /// [`report_every`](Config::report_every), and only of changes that matter.
-    pub(crate) fn report(&mut self, load: u8, position: u64, now: Duration) {
+    pub(crate) fn report(&mut self, load: u8, offers: Offers, now: Duration) {
         self.mine.load = load;
-        self.mine.position = position;
+        self.mine.offers = offers;
         self.effects.now = now;
         self.consider_report();
         self.settle(now);
@@ -404,7 +405,7 @@ impl Membership {
         };
         let members = self.foca.iter_membership_state();
         shown.me == *self.me()
-            && (shown.state, shown.load, shown.position) == (self.own_state(), self.mine.load, self.mine.position)
+            && (shown.state, shown.load, &shown.offers) == (self.own_state(), self.mine.load, &self.mine.offers)
             && shown.others.len() == members.len()
             && shown.others.iter().zip(members).all(same)
     }
@@ -414,7 +415,7 @@ impl Membership {
             me: self.me().clone(),
             state: self.own_state(),
             load: self.mine.load,
-            position: self.mine.position,
+            offers: self.mine.offers.clone(),
             others: self.foca.iter_membership_state().map(|member| (member.id().clone(), member.state())).collect(),
         }
     }
@@ -604,7 +605,7 @@ impl Membership {
             version: ReportVersion { generation: me.generation(), number },
             load: self.mine.load,
             leaving: self.mine.leaving,
-            position: self.mine.position,
+            offers: self.mine.offers.clone(),
         };
         if let Err(error) = self.foca.add_broadcast(&report.encode()) {
             debug!(%error, "own report is not spread");
@@ -625,7 +626,7 @@ impl Membership {
 impl OwnReport {
     /// Whether the others should know what changed since.
     fn differs_from(&self, said: &Report) -> bool {
-        self.load.abs_diff(said.load) >= LOAD_STEP || self.position != said.position || self.leaving != said.leaving
+        self.load.abs_diff(said.load) >= LOAD_STEP || self.offers != said.offers || self.leaving != said.leaving
     }
 }
 
@@ -640,7 +641,7 @@ struct Shown {
     me: Announced,
     state: MemberState,
     load: u8,
-    position: u64,
+    offers: Offers,
     /// In foca's order.
     others: Vec<(Announced, State)>,
 }
@@ -664,9 +665,9 @@ impl<'a> Believed<'a> {
     fn member(&self, report: Option<&Report>, own: Option<&OwnReport>, now: Duration) -> Member {
         let report = report.filter(|report| report.version.generation == self.announced.generation());
         let leaving = report.is_some_and(|report| report.leaving);
-        let (load, position) = match own {
-            Some(own) => (own.load, own.position),
-            None => report.map_or((0, 0), |report| (report.load, report.position)),
+        let (load, offers) = match own {
+            Some(own) => (own.load, own.offers.clone()),
+            None => report.map_or((0, Offers::default()), |report| (report.load, report.offers.clone())),
         };
         Member {
             identity: self.announced.identity().clone(),
@@ -675,7 +676,7 @@ impl<'a> Believed<'a> {
             state: if self.state == MemberState::Up && leaving { MemberState::Leaving } else { self.state },
             since: now,
             load,
-            position,
+            offers,
         }
     }
 }

@@ -14,7 +14,7 @@ use crate::header::{Priority, Trace};
 pub enum To<'a> {
     /// This node and no other.
     Node(&'a Identity),
-    /// Any node of this layer: the nearest and least loaded, and another one if that fails.
+    /// Any node of this layer that offers the service: the nearest and least loaded, and another one if that fails.
     Layer(Layer),
 }
 

@@ -114,17 +114,12 @@ impl Overlay {
         self.shared.directory.clone()
     }
 
-    /// Tells the members how busy this node is, 0 to 255, and which position it has. Cheap; the latest counts. Leaves tell
-    /// nobody.
-    pub fn report(&self, load: u8, position: u64) {
+    /// Tells the members how busy this node is, 0 to 255, and which position each of its services has; one that is not named stays where it
+    /// was. Cheap; the latest counts. Leaves tell nobody.
+    pub fn report(&self, load: u8, positions: &[(u16, u64)]) {
         if let Some(gossip) = &self.shared.gossip {
-            gossip.report(load, position);
+            gossip.report(load, positions);
         }
-    }
-
-    /// Takes note of a position that an answer of `peer` showed, so that calls that need it go there.
-    pub fn saw_position(&self, peer: &Identity, position: u64) {
-        self.shared.calls.saw_position(peer, position);
     }
 
     /// Makes a call with one reply. Dropping the future cancels the call over there.
@@ -226,7 +221,7 @@ fn join(
     let (me, policy, seeds, epoch) = (node.identity.clone(), node.policy.clone(), config.seeds.clone(), node.epoch);
     match config.announce {
         Some(address) => {
-            let settings = GossipSettings { me, address, policy, seeds, epoch };
+            let settings = GossipSettings { me, address, policy, seeds, offers: node.dispatch.offers(), epoch };
             let gossip = Gossip::start(settings, connections.clone(), events, &node.environment);
             let members = gossip.watch();
             (Some(gossip), members)

@@ -14,7 +14,7 @@ use crate::stream::{RawStream, ReplySink};
 /// A named set of methods that a node serves.
 pub trait Service: Send + Sync + 'static {
     /// What the service is called and who may call what. The overlay reads it once, at the start.
-    fn descriptor(&self) -> &'static Descriptor;
+    fn descriptor(&self) -> Descriptor;
 
     /// Answers a call that dispatch has let through.
     ///

@@ -82,7 +82,7 @@ pub fn assess(deployment: &Deployment, effort: Effort, told: impl Fn(usize, usiz
         file: deployment.path.display().to_string(),
         domain: deployment.domain.clone(),
         seed: effort.seed,
-        leader: deployment.cabinet.voters[0].clone(),
+        leader: deployment.cabinet().voters[0].clone(),
         links: links(&busy),
         commits: commits(deployment, quiet),
         losses: sites.iter().zip(&losses).map(|(site, loss)| site_loss(site, &cast, &rows, loss)).collect(),

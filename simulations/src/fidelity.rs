@@ -91,7 +91,7 @@ type Felt = (String, f64, f64);
 
 fn in_a_world(plan: &Plan, profile: &'static Profile, leader: &str, speed: Speed) -> anyhow::Result<Vec<Felt>> {
     let mut deployment = with_line(plan, profile)?;
-    let voters = &mut deployment.cabinet.voters;
+    let voters = &mut deployment.cabinet_mut().voters;
     let place = voters.iter().position(|voter| voter == leader).with_context(|| format!("{leader} is no voter"))?;
     voters.swap(0, place);
     alone(&deployment, plan.seed, speed, &plan.front_end, plan.times)

@@ -72,16 +72,16 @@ pub fn measure(nodes: usize, length: Duration, seed: u64) -> anyhow::Result<Pace
 /// files a mail.
 async fn join(world: &mut World) -> anyhow::Result<Tally> {
     world.start_servers().await?;
-    let administrator = Client::new(world.administrator().await?, PATIENCE);
-    people::add_groups(&administrator).await?;
+    let services = world.deployment().cabinet().services();
+    let administrator = world.administrator().await?;
     let deployment = world.deployment().clone();
-    people::bind_front_ends(&administrator, &deployment, |_| "desk").await?;
-    administrator.overlay().drain(Duration::from_secs(1)).await;
+    people::settle(&administrator, &deployment, PATIENCE, |_| "desk").await?;
+    administrator.drain(Duration::from_secs(1)).await;
     let (tally, mut case) = (Tally::default(), None);
     let names = world.names(Layer::FrontEnd).into_iter().filter(|name| name != crate::world::ADMIN);
     for name in names.collect::<Vec<_>>() {
         let overlay = world.front_end(&name).await?;
-        let (client, rng, tally) = (Client::new(overlay.clone(), PATIENCE), world.fork_rng(), tally.clone());
+        let (client, rng, tally) = (Client::new(overlay.clone(), services, PATIENCE), world.fork_rng(), tally.clone());
         let case = match case {
             Some(case) => case,
             None => *case.insert(file_a_mail(&name, 0, &client).await?.context("a mail becomes a case")?),

@@ -163,17 +163,17 @@ impl Torture {
         let mut nothing = Reckoning::default();
         self.settled(&mut nothing).await?;
         let deployment = self.company.deployment().clone();
+        let services = deployment.cabinet().services();
         let admin = Identity::admin(&deployment.domain, "admin")?;
-        let admin = Client::new(client::join(&deployment, &admin, "admins", Layer::Host).await?, GATEWAY_PATIENCE);
-        people::add_groups(&admin).await?;
-        people::bind_front_ends(&admin, &deployment, |_| "desk").await?;
+        let admin = Client::new(client::join(&deployment, &admin, "admins", Layer::Host).await?, services, GATEWAY_PATIENCE);
+        people::settle(admin.overlay(), &deployment, GATEWAY_PATIENCE, |_| "desk").await?;
         // A client remembers how far it has seen; in a new cabinet nobody ever comes as far. So there are new front ends.
         self.dismiss_gateways().await;
         self.gateways.push(admin);
         self.dismiss_gateways().await;
         for name in GATEWAYS {
             let identity = &deployment.node(name)?.identity;
-            self.gateways.push(Client::new(client::join(&deployment, identity, "nodes", Layer::Host).await?, GATEWAY_PATIENCE));
+            self.gateways.push(Client::new(client::join(&deployment, identity, "nodes", Layer::Host).await?, services, GATEWAY_PATIENCE));
         }
         Ok(())
     }

@@ -10,13 +10,14 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
 use caps_certs_gen::{Authority, Identity, Key, Layer, NodeCredentials, TrustAnchors};
+use caps_model::Name;
 use caps_model::messages::cabinet::ReplicaRole;
 use caps_node::deployment::network::{HopId, LinkFigures};
-use caps_node::deployment::{Deployment, Node, StateKind};
+use caps_node::deployment::{Cabinet, Deployment, Node, StateKind};
 use caps_node::node::{self, Place, Running};
 use caps_overlay::{Environment, Overlay, Rng, Tasks};
 use caps_store::Store;
-use caps_store::storage::MemoryStorage;
+use caps_store::storage::{MemoryStorage, Storage};
 
 pub(crate) use door::Door;
 use door::Processes;
@@ -47,7 +48,8 @@ struct Machine {
     id: MachineId,
     address: SocketAddr,
     clock: Arc<MachineClock>,
-    disk: MemoryStorage,
+    /// A disk for each cabinet that it may keep, in the file's order.
+    disks: Vec<(Name, MemoryStorage)>,
     server: Option<Running>,
     /// Its other processes: front ends are in the hands of whoever started them.
     processes: Processes,
@@ -113,7 +115,7 @@ impl World {
                 id,
                 address,
                 clock,
-                disk: MemoryStorage::new(),
+                disks: deployment.cabinets_of(node).map(|cabinet| (cabinet.name.clone(), MemoryStorage::new())).collect(),
                 server: None,
                 processes: Processes::default(),
                 opened: Arc::default(),
@@ -182,8 +184,12 @@ impl World {
     pub async fn start(&mut self, name: &str) -> anyhow::Result<()> {
         let place = self.place(name)?;
         let machine = self.machine(name)?;
-        let disk = machine.disk.clone();
-        let server = node::start_in(&self.deployment, &machine.node, place, move || Ok(Arc::new(disk))).await;
+        let disk = |cabinet: &Cabinet| {
+            let disk = machine.disks.iter().find(|(name, _)| *name == cabinet.name);
+            let (_, disk) = disk.with_context(|| format!("{name} has no disk for {}", cabinet.name))?;
+            Ok(Arc::new(disk.clone()) as Arc<dyn Storage>)
+        };
+        let server = node::start_in(&self.deployment, &machine.node, place, disk).await;
         let server = server.with_context(|| format!("{name} does not start"))?;
         self.machine_mut(name)?.server = Some(server);
         Ok(())
@@ -203,7 +209,20 @@ impl World {
         let Machine { id, address, clock, opened, processes, .. } = self.machine(name)?;
         let (machine, address, clock) = (*id, *address, clock.clone());
         let (opened, processes) = (opened.clone(), processes.clone());
-        Ok(Door { deployment, network, machine, address, clock, speed, rng, credentials, anchors, opened, processes })
+        Ok(Door {
+            name: name.to_owned(),
+            deployment,
+            network,
+            machine,
+            address,
+            clock,
+            speed,
+            rng,
+            credentials,
+            anchors,
+            opened,
+            processes,
+        })
     }
 
     /// Joins as the administrator, from a machine at the first site.
@@ -229,7 +248,9 @@ impl World {
     pub fn power_cut(&mut self, name: &str) -> anyhow::Result<bool> {
         let ran = self.crash(name)?;
         let rng = self.rng.fork();
-        self.machine(name)?.disk.power_cut(|| rng.below(2) == 0);
+        for disk in self.disks(name)? {
+            disk.power_cut(|| rng.below(2) == 0);
+        }
         Ok(ran)
     }
 
@@ -295,9 +316,9 @@ impl World {
         self.machines.get(name).is_some_and(|machine| machine.server.is_some() || !door::lock(&machine.processes).is_empty())
     }
 
-    /// The replica of this name, if it runs.
+    /// The replica of the first cabinet that the node of this name keeps, if it runs.
     pub fn store(&self, name: &str) -> Option<&Store> {
-        self.server(name)?.store()
+        self.server(name)?.stores().first()
     }
 
     /// The replica that leads the cabinet, as far as it knows. One that was overtaken and has not heard of it has an older term.
@@ -312,9 +333,14 @@ impl World {
         self.machines.get(name)?.server.as_ref()
     }
 
-    /// The disk of a machine.
+    /// The disk of a machine that its first cabinet is on.
     pub fn disk(&self, name: &str) -> anyhow::Result<&MemoryStorage> {
-        Ok(&self.machine(name)?.disk)
+        self.disks(name)?.next().with_context(|| format!("{name} has no disk"))
+    }
+
+    /// All disks of a machine, one for each cabinet.
+    pub fn disks(&self, name: &str) -> anyhow::Result<impl Iterator<Item = &MemoryStorage>> {
+        Ok(self.machine(name)?.disks.iter().map(|(_, disk)| disk))
     }
 
     pub(crate) fn machine_clock(&self, name: &str) -> anyhow::Result<&MachineClock> {
@@ -396,7 +422,9 @@ impl Papers {
 
 /// The deployment with addresses of the world, states in memory, and the administrator's machine.
 fn settled(mut deployment: Deployment) -> Deployment {
-    deployment.cabinet.state = StateKind::Memory;
+    for cabinet in &mut deployment.cabinets {
+        cabinet.state = StateKind::Memory;
+    }
     for (place, node) in deployment.nodes.iter_mut().enumerate() {
         node.announce = None;
         if node.listen.is_some() {
@@ -405,7 +433,8 @@ fn settled(mut deployment: Deployment) -> Deployment {
     }
     let admin = Identity::admin(&deployment.domain, ADMIN).expect("the domain was checked when the deployment was read");
     let site = deployment.sites[0].clone();
-    let node = Node { name: ADMIN.to_owned(), identity: admin, site, layer: Layer::FrontEnd, listen: None, announce: None };
+    let node =
+        Node { name: ADMIN.to_owned(), identity: admin, site, layer: Layer::FrontEnd, listen: None, announce: None, cabinets: Vec::new() };
     deployment.nodes.push(node);
     deployment
 }

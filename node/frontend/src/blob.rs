@@ -13,7 +13,7 @@ use caps_overlay::{CallError, CallOptions, Layer, Priority, Replies, To};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::time::{Instant, timeout};
 
-use crate::client::{method_id, pause_before_next};
+use crate::client::pause_before_next;
 use crate::{Client, ClientError};
 
 /// What an upload came to.
@@ -128,7 +128,7 @@ impl Client {
         loop {
             let left = until.saturating_duration_since(Instant::now());
             let options = CallOptions { deadline: left, priority: Priority::Bulk, repeatable: true, ..CallOptions::default() };
-            let error = match self.overlay().call(To::Layer(Layer::Host), method_id(host::UPLOAD), body.clone(), options).await {
+            let error = match self.overlay().call(To::Layer(Layer::Host), self.method_id(host::UPLOAD), body.clone(), options).await {
                 Ok(reply) => {
                     let Uploaded { at, answer } = decode(&reply.body)?;
                     return Ok((at, Step::Done(answer)));
@@ -224,7 +224,7 @@ impl Client {
             own_stream: true,
             ..CallOptions::default()
         };
-        let replies = self.overlay().stream(To::Layer(Layer::Host), method_id(host::DOWNLOAD), body.into(), options).await;
+        let replies = self.overlay().stream(To::Layer(Layer::Host), self.method_id(host::DOWNLOAD), body.into(), options).await;
         replies.map_err(|error| Broken::Stream { error, progress: false })
     }
 

@@ -9,7 +9,7 @@ use caps_model::codec::{decode, encode};
 use caps_model::messages::host::{self, As, Call, Called, HostStatus, LoggedIn, Login, Schemas, Session, codes};
 use caps_model::messages::inspect::{Inspect, Inspected};
 use caps_model::messages::{AskOutcome, From, Get, Got, History, Latest, Objects, Outcome, Subscribe, Timeline};
-use caps_model::{CommitId, Name, ObjectId, Position, Query, Record, Wire};
+use caps_model::{CommitId, Name, ObjectId, Position, Query, Record, Services, Wire};
 use caps_overlay::bugs::{self, Bug};
 use caps_overlay::{CallError, CallOptions, MethodId, Overlay, Retry, To};
 use caps_overlay::{Identity, Layer};
@@ -26,6 +26,7 @@ pub struct Client {
 #[derive(Debug)]
 struct Shared {
     overlay: Overlay,
+    services: Services,
     session: Mutex<Option<Session>>,
     /// The latest position seen in any answer: later reads are at least there, so this session never goes backwards.
     position: AtomicU64,
@@ -40,20 +41,32 @@ impl Shared {
 }
 
 impl Client {
-    /// A client that acts as its own node until it logs a user in. `deadline` bounds every request, all attempts together.
-    pub fn new(overlay: Overlay, deadline: Duration) -> Self {
+    /// A client of the hosts of the cabinet that has these services. It acts as its own node until it logs a user in. `deadline` bounds every
+    /// request, all attempts together.
+    pub fn new(overlay: Overlay, services: Services, deadline: Duration) -> Self {
         let (session, position) = (Mutex::new(None), AtomicU64::new(0));
-        let shared = Shared { overlay, session, position, deadline, observer: OnceLock::new() };
+        let shared = Shared { overlay, services, session, position, deadline, observer: OnceLock::new() };
         Self { shared: Arc::new(shared) }
     }
 
     /// Another client over the same overlay, in the same session, that goes its own way from here.
     #[must_use]
     pub fn beside(&self) -> Self {
-        let other = Self::new(self.shared.overlay.clone(), self.shared.deadline);
+        let other = self.stranger();
         other.resume_session(self.session());
         other.resume_position(self.position());
         other
+    }
+
+    /// Another client over the same overlay and with as much patience, that has no session and has seen nothing.
+    #[must_use]
+    pub fn stranger(&self) -> Self {
+        Self::new(self.shared.overlay.clone(), self.shared.services, self.shared.deadline)
+    }
+
+    /// Under which numbers its cabinet is found.
+    pub fn services(&self) -> Services {
+        self.shared.services
     }
 
     /// The overlay underneath.
@@ -119,7 +132,7 @@ impl Client {
         loop {
             let left = until.saturating_duration_since(Instant::now());
             let options = CallOptions { deadline: patience.min(left), position: self.position().0, ..CallOptions::default() };
-            let error = match self.shared.overlay.call(To::Layer(Layer::Host), method_id(host::CALL), body.clone(), options).await {
+            let error = match self.shared.overlay.call(To::Layer(Layer::Host), self.method_id(host::CALL), body.clone(), options).await {
                 Ok(reply) => {
                     let called: Called = decode(&reply.body)?;
                     self.tell(host::CALL, &body, &reply.body, until);
@@ -211,7 +224,7 @@ impl Client {
     /// How this particular host is.
     pub async fn status_of(&self, host: &Identity) -> Result<HostStatus, ClientError> {
         let options = self.read_options();
-        let reply = self.shared.overlay.call(To::Node(host), method_id(host::STATUS), Bytes::new(), options).await;
+        let reply = self.shared.overlay.call(To::Node(host), self.method_id(host::STATUS), Bytes::new(), options).await;
         Ok(decode(&reply.map_err(ClientError::of)?.body)?)
     }
 
@@ -220,6 +233,11 @@ impl Client {
         let environment = self.shared.overlay.environment();
         let unix_ms = environment.wall_clock.now_micros().max(0).unsigned_abs() / 1_000;
         CommitId::new(unix_ms, environment.rng.next_u128())
+    }
+
+    /// The method of the host service with this number.
+    pub(crate) fn method_id(&self, method: u16) -> MethodId {
+        MethodId { service: self.shared.services.host(), method }
     }
 
     /// How long every request, or step of a longer one, may take.
@@ -252,7 +270,7 @@ impl Client {
         loop {
             let deadline = until.saturating_duration_since(Instant::now());
             let options = CallOptions { deadline, ..self.read_options() };
-            let error = match self.shared.overlay.call(To::Layer(Layer::Host), method_id(method), body.clone(), options).await {
+            let error = match self.shared.overlay.call(To::Layer(Layer::Host), self.method_id(method), body.clone(), options).await {
                 Ok(reply) => {
                     self.tell(method, &body, &reply.body, until);
                     return Ok(decode(&reply.body)?);
@@ -278,11 +296,6 @@ impl Client {
     fn read_options(&self) -> CallOptions {
         CallOptions { deadline: self.shared.deadline, position: self.position().0, repeatable: true, ..CallOptions::default() }
     }
-}
-
-/// The method of the host service with this number.
-pub(crate) fn method_id(method: u16) -> MethodId {
-    MethodId { service: host::SERVICE, method }
 }
 
 /// How long to wait before another attempt; `None` when another attempt cannot help.

@@ -9,7 +9,7 @@ use caps_overlay::Layer;
 use caps_overlay::bugs::{self, Bug};
 use caps_overlay::{CallError, CallOptions, Priority, Replies, To};
 
-use crate::client::{method_id, pause_before_next};
+use crate::client::pause_before_next;
 use crate::{Client, ClientError};
 
 /// A query followed: each change once, in order, however often the host changes underneath.
@@ -87,7 +87,7 @@ impl Subscription {
                 ..CallOptions::default()
             };
             let body = Bytes::from(encode(&message)?);
-            match self.client.overlay().stream(To::Layer(Layer::Host), method_id(host::SUBSCRIBE), body, options).await {
+            match self.client.overlay().stream(To::Layer(Layer::Host), self.client.method_id(host::SUBSCRIBE), body, options).await {
                 Ok(replies) => return Ok(replies),
                 Err(error) => self.pause(error).await?,
             }

@@ -7,7 +7,7 @@ use caps_model::messages::Update;
 use caps_model::messages::blobs::{Download, Part, Upload};
 pub use caps_model::messages::host::codes;
 use caps_model::messages::host::{self, As, Call as MethodCall, Login};
-use caps_model::{Position, Wire, codec};
+use caps_model::{Position, Services, Wire, codec};
 use caps_overlay::{Answer, Call, Caller, Descriptor, Failure, MethodDescriptor, ReplySink, Service};
 use caps_overlay::{Identity, Layer};
 use futures_util::FutureExt;
@@ -20,12 +20,13 @@ use crate::host::{Host, Listener, ListenerGone, Taker, malformed};
 #[derive(Clone, Debug)]
 pub struct HostService {
     host: Arc<Host>,
+    services: Services,
 }
 
 impl HostService {
-    /// The service of this host.
-    pub fn new(host: Arc<Host>) -> Self {
-        Self { host }
+    /// The service of this host, for front ends of the cabinet that has these services.
+    pub fn new(host: Arc<Host>, services: Services) -> Self {
+        Self { host, services }
     }
 
     fn answer<Q, A, F>(&self, call: Call, ask_host: impl FnOnce(Arc<Host>, Q, Identity, Ask) -> F + Send + 'static) -> Answer
@@ -64,8 +65,8 @@ impl HostService {
 }
 
 impl Service for HostService {
-    fn descriptor(&self) -> &'static Descriptor {
-        &DESCRIPTOR
+    fn descriptor(&self) -> Descriptor {
+        Descriptor { id: self.services.host(), name: "host", methods: METHODS }
     }
 
     fn handle(&self, call: Call) -> Answer {
@@ -132,22 +133,18 @@ const fn method(id: u16, name: &'static str) -> MethodDescriptor {
     MethodDescriptor { id, name, callers: CALLERS }
 }
 
-static DESCRIPTOR: Descriptor = Descriptor {
-    id: host::SERVICE,
-    name: "host",
-    methods: &[
-        method(host::LOGIN, "login"),
-        method(host::CALL, "call"),
-        method(host::QUERY, "query"),
-        method(host::GET, "get"),
-        method(host::HISTORY, "history"),
-        method(host::INSPECT, "inspect"),
-        method(host::LATEST, "latest"),
-        method(host::OUTCOME, "outcome"),
-        method(host::SUBSCRIBE, "subscribe"),
-        method(host::SCHEMAS, "schemas"),
-        method(host::STATUS, "status"),
-        method(host::UPLOAD, "upload"),
-        method(host::DOWNLOAD, "download"),
-    ],
-};
+const METHODS: &[MethodDescriptor] = &[
+    method(host::LOGIN, "login"),
+    method(host::CALL, "call"),
+    method(host::QUERY, "query"),
+    method(host::GET, "get"),
+    method(host::HISTORY, "history"),
+    method(host::INSPECT, "inspect"),
+    method(host::LATEST, "latest"),
+    method(host::OUTCOME, "outcome"),
+    method(host::SUBSCRIBE, "subscribe"),
+    method(host::SCHEMAS, "schemas"),
+    method(host::STATUS, "status"),
+    method(host::UPLOAD, "upload"),
+    method(host::DOWNLOAD, "download"),
+];

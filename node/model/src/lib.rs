@@ -17,6 +17,7 @@ pub mod name;
 pub mod object;
 pub mod query;
 pub mod schema;
+pub mod services;
 pub mod value;
 
 pub use codec::{DecodeError, EncodeError, Wire};
@@ -26,4 +27,5 @@ pub use name::{Name, NameError};
 pub use object::Object;
 pub use query::{Condition, Cursor, Filter, Order, Query, Test};
 pub use schema::Schema;
+pub use services::Services;
 pub use value::{BlobId, Choice, Decimal, Entry, Record, Value, ValueKind};

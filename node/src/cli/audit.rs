@@ -6,7 +6,6 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use caps_certs_gen::Layer;
 use caps_model::messages::audit::{self, AskHead, Head};
 use caps_model::{Position, codec};
 use caps_store::journal::audit::{Audit as Verification, Audited, segment_file_name, segments_among};
@@ -18,7 +17,7 @@ use super::cabinet::ask;
 use super::connect::LEAVE;
 use crate::deployment::Deployment;
 use crate::output::say;
-use crate::{ambient, node, output};
+use crate::{ambient, output};
 
 /// Verify the history of a cabinet without trusting whoever keeps it.
 ///
@@ -113,11 +112,12 @@ impl Verify {
 impl AtPosition {
     async fn run(&self, global: &Global) -> anyhow::Result<()> {
         let deployment = Deployment::read(&global.config)?;
-        let overlay = node::leaf(&deployment, global.actor.as_deref().unwrap_or("admin")).await?;
+        let cabinet = global.cabinet(&deployment)?;
+        let overlay = global.administer(&deployment).await?;
         let question = codec::encode(&AskHead { at: self.position.map(Position) })?;
         let mut failures = Vec::new();
-        for replica in deployment.layer(Layer::Cabinet) {
-            match ask::<Head>(&overlay, &replica.identity, audit::HEAD, question.clone(), global.timeout).await {
+        for replica in deployment.keepers(cabinet) {
+            match ask::<Head>(&overlay, cabinet, &replica.identity, audit::HEAD, question.clone(), global.timeout).await {
                 Ok(head) => {
                     overlay.drain(LEAVE).await;
                     let hash = hex(&head.chain_head);

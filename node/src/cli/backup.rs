@@ -8,9 +8,8 @@ use std::sync::Arc;
 use anyhow::{Context, bail};
 use bytes::Bytes;
 use caps_certs_gen::Layer;
+use caps_model::codec;
 use caps_model::messages::backup::{BACK_UP, Backed, Reached};
-use caps_model::messages::cabinet;
-use caps_model::{Name, codec};
 use caps_overlay::{CallError, CallOptions, MethodId, Overlay, Priority, To};
 use caps_store::backup::{BackupError, Copied};
 use caps_store::service::failure;
@@ -23,8 +22,7 @@ use super::Global;
 use super::connect::LEAVE;
 use super::progress::Bar;
 use super::scratch::Scratch;
-use crate::deployment::{Deployment, Node};
-use crate::node;
+use crate::deployment::{Cabinet, Deployment, Node};
 use crate::output::{moment, say};
 pub(super) use manifest::Manifest;
 
@@ -74,15 +72,16 @@ impl From<CallError> for Broke {
 impl Backup {
     pub(super) async fn run(&self, global: &Global) -> anyhow::Result<()> {
         let deployment = Deployment::read(&global.config)?;
-        let replicas = self.replicas(&deployment)?;
+        let cabinet = global.cabinet(&deployment)?;
+        let replicas = self.replicas(&deployment, cabinet)?;
         let storage = DiskStorage::open(&self.directory).with_context(|| format!("cannot use {}", self.directory.display()))?;
-        let backup = caps_store::backup::Backup::open(Arc::new(storage), Name::new(&deployment.cabinet.name)?)
+        let backup = caps_store::backup::Backup::open(Arc::new(storage), cabinet.name.clone())
             .with_context(|| format!("cannot back up into {}", self.directory.display()))?;
         if let Some(torn) = backup.repaired() {
             tracing::warn!(?torn, "an earlier backup broke off; what it had not finished is copied again");
         }
-        let overlay = node::leaf(&deployment, global.actor.as_deref().unwrap_or("admin")).await?;
-        let copied = self.copy(global, &overlay, &replicas, backup).await;
+        let overlay = global.administer(&deployment).await?;
+        let copied = self.copy(global, cabinet, &overlay, &replicas, backup).await;
         overlay.drain(LEAVE).await;
         let (copied, reached) = copied?;
         if !self.no_verify {
@@ -94,8 +93,8 @@ impl Backup {
         Ok(())
     }
 
-    fn replicas<'a>(&self, deployment: &'a Deployment) -> anyhow::Result<Vec<&'a Node>> {
-        let Some(name) = &self.from else { return Ok(deployment.layer(Layer::Cabinet).collect()) };
+    fn replicas<'a>(&self, deployment: &'a Deployment, cabinet: &'a Cabinet) -> anyhow::Result<Vec<&'a Node>> {
+        let Some(name) = &self.from else { return Ok(deployment.keepers(cabinet).collect()) };
         let node = deployment.node(name)?;
         if node.layer != Layer::Cabinet {
             bail!("{name} is of layer {}: only nodes of layer 1 keep the cabinet", node.layer.number());
@@ -107,6 +106,7 @@ impl Backup {
     async fn copy(
         &self,
         global: &Global,
+        cabinet: &Cabinet,
         overlay: &Overlay,
         replicas: &[&Node],
         mut backup: caps_store::backup::Backup,
@@ -114,7 +114,7 @@ impl Backup {
         let bar = Bar::new(global, "copying");
         let mut failed = Vec::new();
         for replica in replicas.iter().cycle().take(replicas.len() * ROUNDS) {
-            match copy_from(global, overlay, replica, &mut backup, &bar).await {
+            match copy_from(global, cabinet, overlay, replica, &mut backup, &bar).await {
                 Ok(reached) => return Ok((backup.finish()?, reached)),
                 Err(Broke::Here(error)) => {
                     return Err(error).with_context(|| format!("cannot back up into {}", self.directory.display()));
@@ -163,12 +163,13 @@ impl Backup {
 
 async fn copy_from(
     global: &Global,
+    cabinet: &Cabinet,
     overlay: &Overlay,
     replica: &Node,
     backup: &mut caps_store::backup::Backup,
     bar: &Bar,
 ) -> Result<Reached, Broke> {
-    let method = MethodId { service: cabinet::SERVICE, method: BACK_UP };
+    let method = MethodId { service: cabinet.services().cabinet(), method: BACK_UP };
     let options = CallOptions { deadline: global.timeout, priority: Priority::Bulk, own_stream: true, ..CallOptions::default() };
     let body = codec::encode(&backup.ends_with()).map_err(|error| Broke::There(error.to_string()))?;
     let mut replies = overlay.stream(To::Node(&replica.identity), method, Bytes::from(body), options).await?;

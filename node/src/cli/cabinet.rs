@@ -16,8 +16,7 @@ use serde_json::json;
 
 use super::Global;
 use super::connect::LEAVE;
-use crate::deployment::{Deployment, Node};
-use crate::node;
+use crate::deployment::{self as config, Deployment, Node};
 use crate::output::say;
 use picture::Picture;
 
@@ -69,11 +68,12 @@ struct Whom {
 impl Cabinet {
     pub(super) async fn run(&self, global: &Global) -> anyhow::Result<()> {
         let deployment = Deployment::read(&global.config)?;
-        let order = self.command.as_ref().map(|command| command.order(&deployment)).transpose()?;
-        let overlay = node::leaf(&deployment, global.actor.as_deref().unwrap_or("admin")).await?;
+        let cabinet = global.cabinet(&deployment)?;
+        let order = self.command.as_ref().map(|command| command.order(&deployment, cabinet)).transpose()?;
+        let overlay = global.administer(&deployment).await?;
         let done = match &order {
-            None => show(global, &deployment, &overlay).await,
-            Some((order, node)) => carry_out(global, &deployment, &overlay, order, node).await,
+            None => show(global, &deployment, cabinet, &overlay).await,
+            Some((order, node)) => carry_out(global, &deployment, cabinet, &overlay, order, node).await,
         };
         overlay.drain(LEAVE).await;
         done
@@ -81,7 +81,7 @@ impl Cabinet {
 }
 
 impl Command {
-    fn order<'a>(&self, deployment: &'a Deployment) -> anyhow::Result<(Order, &'a Node)> {
+    fn order<'a>(&self, deployment: &'a Deployment, cabinet: &config::Cabinet) -> anyhow::Result<(Order, &'a Node)> {
         let (kind, whom) = match self {
             Self::AddLearner(whom) => (OrderKind::AddLearner, whom),
             Self::Promote(whom) => (OrderKind::Promote, whom),
@@ -93,12 +93,19 @@ impl Command {
         if node.layer != Layer::Cabinet {
             bail!("{} is of layer {}: only nodes of layer 1 keep the cabinet", node.name, node.layer.number());
         }
+        if !node.cabinets.contains(&cabinet.name) {
+            bail!(
+                "{0} may not keep the cabinet {1}: add {1:?} to its `cabinets` in the deployment file, and start it again",
+                node.name,
+                cabinet.name.as_str()
+            );
+        }
         Ok((Order { kind, node: node.identity.uri().to_owned() }, node))
     }
 }
 
-async fn show(global: &Global, deployment: &Deployment, overlay: &Overlay) -> anyhow::Result<()> {
-    let picture = Picture::take(deployment, overlay, global.timeout.min(ANSWER)).await?;
+async fn show(global: &Global, deployment: &Deployment, cabinet: &config::Cabinet, overlay: &Overlay) -> anyhow::Result<()> {
+    let picture = Picture::take(deployment, cabinet, overlay, global.timeout.min(ANSWER)).await?;
     match global.json {
         true => say!("{}", picture.json()),
         false => say!("{}", picture.text()),
@@ -107,10 +114,17 @@ async fn show(global: &Global, deployment: &Deployment, overlay: &Overlay) -> an
 }
 
 /// Asks one replica after the other: any of them finds the leader.
-async fn carry_out(global: &Global, deployment: &Deployment, overlay: &Overlay, order: &Order, node: &Node) -> anyhow::Result<()> {
+async fn carry_out(
+    global: &Global,
+    deployment: &Deployment,
+    cabinet: &config::Cabinet,
+    overlay: &Overlay,
+    order: &Order,
+    node: &Node,
+) -> anyhow::Result<()> {
     let mut last = None;
-    for replica in deployment.layer(Layer::Cabinet) {
-        match ask::<Members>(overlay, &replica.identity, cabinet::ORDER, codec::encode(order)?, global.timeout).await {
+    for replica in deployment.keepers(cabinet) {
+        match ask::<Members>(overlay, cabinet, &replica.identity, cabinet::ORDER, codec::encode(order)?, global.timeout).await {
             Ok(members) => {
                 let done = done(order.kind, &node.name);
                 match global.json {
@@ -129,12 +143,13 @@ async fn carry_out(global: &Global, deployment: &Deployment, overlay: &Overlay, 
 /// Calls a replica's cabinet service.
 pub(super) async fn ask<A: Wire>(
     overlay: &Overlay,
+    cabinet: &config::Cabinet,
     replica: &Identity,
     method: u16,
     body: Vec<u8>,
     within: Duration,
 ) -> Result<A, CallError> {
-    let method = MethodId { service: cabinet::SERVICE, method };
+    let method = MethodId { service: cabinet.services().cabinet(), method };
     let options = CallOptions { deadline: within, ..CallOptions::default() };
     let reply = overlay.call(To::Node(replica), method, Bytes::from(body), options).await?;
     codec::decode(&reply.body).map_err(|_| CallError::Malformed)

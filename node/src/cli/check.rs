@@ -19,7 +19,7 @@ use super::Global;
 use super::backup::Manifest;
 use super::progress::Bar;
 use super::scratch::Scratch;
-use crate::deployment::Deployment;
+use crate::deployment::{Cabinet, Deployment, Node};
 use crate::output::{moment, say};
 
 /// Examine what a node of layer 1 keeps, or a backup, without changing it.
@@ -87,14 +87,24 @@ impl Check {
         }
         let deployment = Deployment::read(&global.config)?;
         if let Some(name) = &self.node {
-            return Ok(vec![deployment.data_of(deployment.node(name)?)]);
+            let node = deployment.node(name)?;
+            return Ok(self.cabinets(global, &deployment, node)?.into_iter().map(|cabinet| deployment.data_of(node, cabinet)).collect());
         }
-        let here: Vec<PathBuf> =
-            deployment.layer(Layer::Cabinet).map(|node| deployment.data_of(node)).filter(|directory| directory.exists()).collect();
+        let mut here = Vec::new();
+        for node in deployment.layer(Layer::Cabinet) {
+            let directories = self.cabinets(global, &deployment, node)?.into_iter().map(|cabinet| deployment.data_of(node, cabinet));
+            here.extend(directories.filter(|directory| directory.exists()));
+        }
         match here.is_empty() {
             true => bail!("no node of layer 1 has its data under {}", deployment.data.display()),
             false => Ok(here),
         }
+    }
+
+    /// The cabinet that is named, or all that the node keeps.
+    fn cabinets<'a>(&self, global: &Global, deployment: &'a Deployment, node: &'a Node) -> anyhow::Result<Vec<&'a Cabinet>> {
+        let named = global.cabinet.as_deref().map(|name| deployment.cabinet_named(name)).transpose()?;
+        Ok(deployment.cabinets_of(node).filter(|cabinet| named.is_none_or(|named| named.name == cabinet.name)).collect())
     }
 
     fn examine(&self, global: &Global, directory: PathBuf) -> anyhow::Result<Found> {

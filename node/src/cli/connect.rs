@@ -16,7 +16,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::Global;
 use super::record::Recorder;
-use crate::deployment::Deployment;
+use crate::deployment::{Cabinet, Deployment};
 use crate::node;
 use crate::output::{from_hex, hex};
 
@@ -25,7 +25,8 @@ use crate::output::{from_hex, hex};
 pub(super) async fn with_client<T>(global: &Global, work: impl AsyncFnOnce(Client) -> anyhow::Result<T>) -> anyhow::Result<T> {
     let deployment = Deployment::read(&global.config)?;
     let name = actor(global, &deployment)?;
-    let client = join(&deployment, &name, global.timeout).await?;
+    let cabinet = cabinet(global, &deployment, &name)?;
+    let client = join(&deployment, cabinet, &name, global.timeout).await?;
     let recorder = Recorder::wanted(&client)?;
     let result = work(client.clone()).await;
     if let Some(recorder) = recorder {
@@ -36,14 +37,23 @@ pub(super) async fn with_client<T>(global: &Global, work: impl AsyncFnOnce(Clien
 }
 
 /// Joins the overlay as a front end, in the user's session if there is one.
-pub(super) async fn join(deployment: &Deployment, name: &str, timeout: Duration) -> anyhow::Result<Client> {
-    let kept = KeptSession::read(deployment, name)?;
-    let client = Client::new(node::leaf(deployment, name).await?, timeout);
+pub(super) async fn join(deployment: &Deployment, cabinet: &Cabinet, name: &str, timeout: Duration) -> anyhow::Result<Client> {
+    let kept = KeptSession::read(deployment, cabinet, name)?;
+    let client = Client::new(node::leaf(deployment, name).await?, cabinet.services(), timeout);
     if let Some(kept) = kept {
         client.resume_session(Some(kept.session));
         client.resume_position(kept.position);
     }
     Ok(client)
+}
+
+/// The cabinet to work with, as the front end of this name.
+pub(super) fn cabinet<'a>(global: &Global, deployment: &'a Deployment, actor: &str) -> anyhow::Result<&'a Cabinet> {
+    Ok(match (&global.cabinet, deployment.nodes.iter().find(|node| node.name == actor)) {
+        (Some(name), _) => deployment.cabinet_named(name)?,
+        (None, Some(node)) => deployment.cabinet_of(node),
+        (None, None) => deployment.cabinet(),
+    })
 }
 
 /// The front end to act as.
@@ -77,19 +87,19 @@ pub(crate) fn interrupted() -> impl Future<Output = ()> {
     }
 }
 
-/// A user's session, kept between commands in `<data>/sessions/<front end>`, for its owner only.
+/// A user's session, with a cabinet, kept between commands in `<data>/sessions/<front end>@<cabinet>`, for its owner only.
 pub(super) struct KeptSession {
     pub(super) session: Session,
     pub(super) position: Position,
 }
 
 impl KeptSession {
-    fn path(deployment: &Deployment, front_end: &str) -> PathBuf {
-        deployment.data.join("sessions").join(front_end)
+    fn path(deployment: &Deployment, cabinet: &Cabinet, front_end: &str) -> PathBuf {
+        deployment.data.join("sessions").join(format!("{front_end}@{}", cabinet.name))
     }
 
-    fn read(deployment: &Deployment, front_end: &str) -> anyhow::Result<Option<Self>> {
-        let path = Self::path(deployment, front_end);
+    fn read(deployment: &Deployment, cabinet: &Cabinet, front_end: &str) -> anyhow::Result<Option<Self>> {
+        let path = Self::path(deployment, cabinet, front_end);
         let text = match fs::read_to_string(&path) {
             Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
@@ -105,8 +115,8 @@ impl KeptSession {
         Some(Self { session: Session(secret), position: Position(position.parse().ok()?) })
     }
 
-    pub(super) fn write(&self, deployment: &Deployment, front_end: &str) -> anyhow::Result<()> {
-        let path = Self::path(deployment, front_end);
+    pub(super) fn write(&self, deployment: &Deployment, cabinet: &Cabinet, front_end: &str) -> anyhow::Result<()> {
+        let path = Self::path(deployment, cabinet, front_end);
         let token = hex(&self.session.0);
         let write = || -> std::io::Result<()> {
             fs::create_dir_all(path.parent().expect("the path has a directory in front"))?;
@@ -116,8 +126,8 @@ impl KeptSession {
         write().with_context(|| format!("cannot keep the session in {}", path.display()))
     }
 
-    pub(super) fn remove(deployment: &Deployment, front_end: &str) -> anyhow::Result<bool> {
-        let path = Self::path(deployment, front_end);
+    pub(super) fn remove(deployment: &Deployment, cabinet: &Cabinet, front_end: &str) -> anyhow::Result<bool> {
+        let path = Self::path(deployment, cabinet, front_end);
         match fs::remove_file(&path) {
             Ok(()) => Ok(true),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),

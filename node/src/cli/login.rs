@@ -8,7 +8,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::Global;
-use super::connect::{KeptSession, actor, with_client};
+use super::connect::{KeptSession, actor, cabinet, with_client};
 use crate::deployment::Deployment;
 use crate::output;
 use crate::output::say;
@@ -34,7 +34,8 @@ impl Login {
             let answer = client.login(&self.user, &password).await?;
             let deployment = Deployment::read(&global.config)?;
             let kept = KeptSession { session: answer.session, position: answer.position };
-            kept.write(&deployment, &actor(global, &deployment)?)?;
+            let name = actor(global, &deployment)?;
+            kept.write(&deployment, cabinet(global, &deployment, &name)?, &name)?;
             let expires = output::moment(answer.expires);
             match global.json {
                 true => say!("{}", json!({"user": answer.user.to_string(), "expires": expires})),
@@ -71,7 +72,7 @@ impl Logout {
     pub(super) fn run(&self, global: &Global) -> anyhow::Result<()> {
         let deployment = Deployment::read(&global.config)?;
         let name = actor(global, &deployment)?;
-        let was_there = KeptSession::remove(&deployment, &name)?;
+        let was_there = KeptSession::remove(&deployment, cabinet(global, &deployment, &name)?, &name)?;
         match global.json {
             true => say!("{}", json!({ "logged_out": was_there })),
             false if was_there => say!("{name} acts for its own node again"),

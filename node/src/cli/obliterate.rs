@@ -4,9 +4,8 @@ use std::io::{BufRead, IsTerminal};
 use std::time::{Duration, UNIX_EPOCH};
 
 use anyhow::{Context, bail};
-use caps_certs_gen::Layer;
 use caps_model::messages::audit::{self, Head};
-use caps_model::messages::cabinet::{self, Committed, ReplicaStatus};
+use caps_model::messages::cabinet::{Committed, ReplicaStatus, STATUS};
 use caps_model::{CommitId, Name, ObjectId, Position, codec};
 use caps_overlay::{CallError, Overlay};
 use caps_store::service::failure;
@@ -18,9 +17,9 @@ use super::Global;
 use super::cabinet::ask;
 use super::connect::LEAVE;
 use super::read::object_id;
-use crate::deployment::Deployment;
+use crate::ambient;
+use crate::deployment::{Cabinet, Deployment};
 use crate::output::say;
-use crate::{ambient, node};
 
 /// Take values of an object away for ever: now, in its history, and in every replica's files.
 ///
@@ -67,8 +66,9 @@ impl Obliterate {
     pub(super) async fn run(&self, global: &Global) -> anyhow::Result<()> {
         let deployment = Deployment::read(&global.config)?;
         self.confirm()?;
-        let overlay = node::leaf(&deployment, global.actor.as_deref().unwrap_or("admin")).await?;
-        let done = self.carry_out(global, &deployment, &overlay).await;
+        let cabinet = global.cabinet(&deployment)?;
+        let overlay = global.administer(&deployment).await?;
+        let done = self.carry_out(global, &deployment, cabinet, &overlay).await;
         overlay.drain(LEAVE).await;
         done
     }
@@ -95,14 +95,14 @@ impl Obliterate {
         Ok(())
     }
 
-    async fn carry_out(&self, global: &Global, deployment: &Deployment, overlay: &Overlay) -> anyhow::Result<()> {
+    async fn carry_out(&self, global: &Global, deployment: &Deployment, cabinet: &Cabinet, overlay: &Overlay) -> anyhow::Result<()> {
         let id = self.id.map_or_else(new_id, Ok)?;
         let target =
             audit::Target { object: self.object, attribute: self.attribute.clone(), from: Position(self.from), to: Position(self.to) };
         // Whose order it is, the replicas take from the certificate.
         let order = audit::Obliterate { id, by: String::new(), reason: self.reason.clone(), targets: vec![target] };
-        let position = self.order(global, deployment, overlay, &order).await?;
-        let carried = self.wait(deployment, overlay, position).await;
+        let position = self.order(global, deployment, cabinet, overlay, &order).await?;
+        let carried = self.wait(deployment, cabinet, overlay, position).await;
         let all = carried.iter().all(|carried| carried.state == CARRIED_OUT);
         if global.json {
             let nodes: Vec<_> = carried
@@ -132,12 +132,13 @@ impl Obliterate {
         &self,
         global: &Global,
         deployment: &Deployment,
+        cabinet: &Cabinet,
         overlay: &Overlay,
         order: &audit::Obliterate,
     ) -> anyhow::Result<Position> {
         let mut failures = Vec::new();
-        for replica in deployment.layer(Layer::Cabinet) {
-            match ask::<Committed>(overlay, &replica.identity, audit::OBLITERATE, codec::encode(order)?, global.timeout).await {
+        for replica in deployment.keepers(cabinet) {
+            match ask::<Committed>(overlay, cabinet, &replica.identity, audit::OBLITERATE, codec::encode(order)?, global.timeout).await {
                 Ok(Committed::Accepted { position, .. }) => return Ok(position),
                 Ok(Committed::Sealed) => bail!("the commit {} was sealed: ask again without --id", order.id),
                 Ok(Committed::Conflict { .. }) => bail!("the object changed meanwhile: nothing was obliterated, ask again"),
@@ -149,14 +150,14 @@ impl Obliterate {
     }
 
     /// How far each replica is with carrying it out, after waiting a little for the slower ones.
-    async fn wait(&self, deployment: &Deployment, overlay: &Overlay, position: Position) -> Vec<Carried> {
+    async fn wait(&self, deployment: &Deployment, cabinet: &Cabinet, overlay: &Overlay, position: Position) -> Vec<Carried> {
         let mut carried = Vec::new();
         for _ in 0..LOOKS {
             carried.clear();
-            for replica in deployment.layer(Layer::Cabinet) {
-                let status = ask::<ReplicaStatus>(overlay, &replica.identity, cabinet::STATUS, Vec::new(), LOOK).await;
+            for replica in deployment.keepers(cabinet) {
+                let status = ask::<ReplicaStatus>(overlay, cabinet, &replica.identity, STATUS, Vec::new(), LOOK).await;
                 let question = codec::encode(&audit::AskHead { at: Some(position) }).unwrap_or_default();
-                let head = ask::<Head>(overlay, &replica.identity, audit::HEAD, question, LOOK).await;
+                let head = ask::<Head>(overlay, cabinet, &replica.identity, audit::HEAD, question, LOOK).await;
                 let (state, quarantined) = match (status, head) {
                     (Ok(status), Ok(head)) if status.redacted_index >= head.index => (CARRIED_OUT, status.quarantined),
                     (Ok(status), _) => ("under way", status.quarantined),

@@ -17,7 +17,7 @@ use super::backup::{Manifest, hex};
 use super::moment::Moment;
 use super::progress::Bar;
 use super::scratch::Scratch;
-use crate::deployment::{Deployment, Node};
+use crate::deployment::{Cabinet, Deployment, Node};
 use crate::output::{moment, say};
 
 /// Make the journal of a node of layer 1 from a backup, as the cabinet was at its end or at an earlier moment.
@@ -61,12 +61,26 @@ impl Restore {
         let deployment = Deployment::read(&global.config)?;
         let node = deployment.node(&self.node)?;
         ensure!(node.layer == Layer::Cabinet, "{} is of layer {}: only nodes of layer 1 keep the cabinet", node.name, node.layer.number());
-        let directory = deployment.data_of(node);
+        let cabinet = self.cabinet(global, &deployment, node)?;
+        let directory = deployment.data_of(node, cabinet);
         let storage = DiskStorage::open(&directory).with_context(|| format!("cannot restore {}: does it run? stop it first", node.name))?;
         let storage: Arc<dyn Storage> = Arc::new(storage);
         match self.from_peers {
             true => self.leave_to_peers(global, &directory, &*storage),
-            false => self.restore(global, &deployment, node, &directory, &storage),
+            false => self.restore(global, &deployment, (node, cabinet), &directory, &storage),
+        }
+    }
+
+    /// The cabinet that is named; else the one that the node keeps, if there is just one.
+    fn cabinet<'a>(&self, global: &Global, deployment: &'a Deployment, node: &'a Node) -> anyhow::Result<&'a Cabinet> {
+        let kept: Vec<&Cabinet> = deployment.cabinets_of(node).collect();
+        match (&global.cabinet, &kept[..]) {
+            (Some(name), _) => Ok(deployment.cabinet_named(name)?),
+            (None, [only]) => Ok(only),
+            (None, several) => {
+                let names: Vec<&str> = several.iter().map(|cabinet| cabinet.name.as_str()).collect();
+                bail!("{} keeps {}: say which one with --cabinet NAME", node.name, names.join(", "))
+            }
         }
     }
 
@@ -85,7 +99,7 @@ impl Restore {
         &self,
         global: &Global,
         deployment: &Deployment,
-        node: &Node,
+        (node, cabinet): (&Node, &Cabinet),
         directory: &Path,
         storage: &Arc<dyn Storage>,
     ) -> anyhow::Result<()> {
@@ -94,12 +108,12 @@ impl Restore {
         };
         let restoration = Restoration {
             node: node.identity.clone(),
-            voters: named(&deployment.cabinet.voters),
-            learners: named(&deployment.cabinet.learners),
+            voters: named(&cabinet.voters),
+            learners: named(&cabinet.learners),
             to: self.to.0,
             set_aside: self.set_aside,
         };
-        let sources = self.from.iter().map(|from| open_source(from, &deployment.cabinet.name)).collect::<anyhow::Result<Vec<_>>>()?;
+        let sources = self.from.iter().map(|from| open_source(from, cabinet.name.as_str())).collect::<anyhow::Result<Vec<_>>>()?;
         let largest = sources.iter().map(Source::size_bytes).max().unwrap_or_default();
         let free = storage.free_bytes()?;
         ensure!(free > largest, "{} has {free} bytes free, the backup takes {largest}: make room", directory.display());
@@ -126,7 +140,7 @@ impl Restore {
         if let Some(names) = &restored.set_aside {
             say!("what it had is set aside as {names}*");
         }
-        let others: Vec<&str> = deployment.cabinet.voters.iter().filter(|voter| **voter != node.name).map(String::as_str).collect();
+        let others: Vec<&str> = cabinet.voters.iter().filter(|voter| **voter != node.name).map(String::as_str).collect();
         if !others.is_empty() {
             say!("do the same, to position {}, for {}; then start them all", mark.position, others.join(", "));
         }

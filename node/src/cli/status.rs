@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use caps_certs_gen::Layer;
 use caps_frontend::Client;
+use caps_model::Name;
 use caps_model::messages::cabinet::{ReplicaRole, ReplicaStatus};
 use caps_model::messages::host::HostStatus;
 use caps_overlay::{MemberState, Overlay};
@@ -13,22 +14,24 @@ use serde_json::{Value as Json, json};
 
 use super::Global;
 use super::connect::with_client;
-use crate::deployment::{Deployment, Node};
+use crate::deployment::{Cabinet, Deployment, Node};
 use crate::output::say;
 use crate::output::{self, micros};
 
 /// Show sites, nodes, leader, positions, round-trip times and certificates.
 ///
-/// What a host says of itself and of the replicas; a node that nobody answers for is shown with the reason.
+/// What a host says of itself and of the replicas; a node that nobody answers for is shown with the reason. Of several cabinets, one is shown
+/// at a time: the one that the front end works with, or --cabinet.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  caps status\n  caps status --json\n  caps status --as admin")]
+#[command(after_help = "Examples:\n  caps status\n  caps status --json\n  caps status --as admin\n  caps status --cabinet archive")]
 pub(super) struct Status {}
 
 impl Status {
     pub(super) async fn run(&self, global: &Global) -> anyhow::Result<()> {
         let deployment = Deployment::read(&global.config)?;
+        let cabinet = global.cabinet(&deployment)?;
         with_client(global, async |client| {
-            let picture = Picture::take(&deployment, &client).await?;
+            let picture = Picture::take(&deployment, cabinet, &client).await?;
             match global.json {
                 true => say!("{}", picture.json()),
                 false => say!("{}", picture.table()),
@@ -41,6 +44,7 @@ impl Status {
 
 /// How every node of a deployment is, as seen from here.
 pub(crate) struct Picture {
+    cabinet: Name,
     rows: Vec<Row>,
     refusals: u64,
 }
@@ -57,11 +61,11 @@ struct Row {
 
 impl Picture {
     /// Asks everybody. Nodes that do not answer are part of the picture, so this fails only when no host answers at all.
-    pub(crate) async fn take(deployment: &Deployment, client: &Client) -> anyhow::Result<Self> {
+    pub(crate) async fn take(deployment: &Deployment, cabinet: &Cabinet, client: &Client) -> anyhow::Result<Self> {
         let first = client.status().await?;
         let replicas: BTreeMap<String, Result<ReplicaStatus, String>> = first.replicas.iter().cloned().collect();
         let mut rows = Vec::new();
-        for node in &deployment.nodes {
+        for node in deployment.nodes.iter().filter(|node| node.cabinets.contains(&cabinet.name)) {
             let mut row = match node.layer {
                 Layer::Cabinet => replica_row(client.overlay(), node, replicas.get(node.identity.uri())).await,
                 Layer::Host => host_row(client, node).await,
@@ -71,7 +75,7 @@ impl Picture {
             row.certificate_expires = row.certificate_expires.or_else(|| crate::node::certificate_end(deployment, &node.name));
             rows.push(row);
         }
-        Ok(Self { rows, refusals: client.overlay().refusals() })
+        Ok(Self { cabinet: cabinet.name.clone(), rows, refusals: client.overlay().refusals() })
     }
 
     /// For people.
@@ -99,7 +103,7 @@ impl Picture {
 
     /// For programs.
     pub(crate) fn json(&self) -> Json {
-        json!({"nodes": self.rows.iter().map(Row::json).collect::<Vec<_>>(), "refused_connections": self.refusals})
+        json!({"cabinet": self.cabinet.as_str(), "nodes": self.rows.iter().map(Row::json).collect::<Vec<_>>(), "refused_connections": self.refusals})
     }
 }
 

@@ -38,7 +38,7 @@ impl Company {
         }
         super::corpus::write(&directory.join("mail"))?;
         let deployment = Deployment::read(&config)?;
-        let administrator = Client::new(node::leaf(&deployment, "admin").await?, PATIENCE);
+        let administrator = Client::new(node::leaf(&deployment, "admin").await?, deployment.cabinet().services(), PATIENCE);
         let directory = directory.to_owned();
         let mut company = Self { directory, config, deployment, running: BTreeMap::new(), administrator };
         for name in company.servers() {
@@ -57,6 +57,11 @@ impl Company {
     /// The deployment.
     pub(super) fn deployment(&self) -> &Deployment {
         &self.deployment
+    }
+
+    /// Joins as a front end of this name.
+    pub(super) async fn client(&self, name: &str, patience: Duration) -> anyhow::Result<Client> {
+        Ok(Client::new(node::leaf(&self.deployment, name).await?, self.deployment.services_for(name), patience))
     }
 
     /// The deployment file.
@@ -126,7 +131,7 @@ impl Company {
 
     /// Waits until every replica answers, knows the same leader, and has come equally far.
     pub(super) async fn settled(&mut self) -> anyhow::Result<BTreeMap<String, ReplicaStatus>> {
-        let voters = self.deployment.cabinet.voters.len();
+        let voters = self.deployment.cabinet().voters.len();
         let until = Instant::now() + PATIENCE;
         loop {
             self.nobody_ended()?;
@@ -196,7 +201,7 @@ fn free_addresses(count: usize) -> anyhow::Result<Vec<SocketAddr>> {
 }
 
 /// How long anything of the demo may take before it has failed.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How often the demo looks.
 const POLL: Duration = Duration::from_millis(50);

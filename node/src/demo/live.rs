@@ -10,8 +10,8 @@ use tokio::time::sleep;
 use super::company::Company;
 use super::gateway::{Gateway, Report};
 use crate::cli::{Picture, interrupted};
+use crate::output;
 use crate::output::say;
-use crate::{node, output};
 
 /// Files the mails, prints what to try, and shows nodes and cases as they change.
 pub(super) async fn show(company: &mut Company) -> anyhow::Result<()> {
@@ -26,7 +26,7 @@ pub(super) async fn show(company: &mut Company) -> anyhow::Result<()> {
     }
     say!("{filed} mails filed\n\n{}", hints(company));
     let trickle = Gateway::start(company, "gateway-lund", &[company.mail()], &["--repeat", "0", "--interval", "3s", "--tag", "x"])?;
-    let reader = Client::new(node::leaf(company.deployment(), "desk-malmo").await?, Duration::from_secs(10));
+    let reader = company.client("desk-malmo", Duration::from_secs(10)).await?;
     let shown = tokio::select! {
         // An interruption first: the show has no end of its own.
         biased;
@@ -43,7 +43,7 @@ async fn refresh(company: &Company, reader: &Client) -> anyhow::Result<()> {
     let lively = std::io::stdout().is_terminal();
     let mut lines = 0;
     loop {
-        let picture = Picture::take(company.deployment(), company.administrator()).await?.table();
+        let picture = Picture::take(company.deployment(), company.deployment().cabinet(), company.administrator()).await?.table();
         let cases = latest_cases(reader).await?;
         let screen = format!("{picture}\n\nlatest cases:\n{cases}\n\nCtrl-C ends the demo\n");
         if lively && lines > 0 {

@@ -1,7 +1,7 @@
 //! Who works at the company: groups, agents, and the front ends that act by themselves.
 
-use super::company::Company;
-use crate::people::{add_groups, bind_front_ends, call};
+use super::company::{Company, PATIENCE};
+use crate::people::{self, call};
 
 /// The password of the demo's agents, printed for everybody to see.
 pub(super) const PASSWORD: &str = "correct-horse-battery";
@@ -9,13 +9,12 @@ pub(super) const PASSWORD: &str = "correct-horse-battery";
 /// Makes the groups, a user for each agent and each front end, and the agents of the case desk.
 pub(super) async fn settle(company: &Company) -> anyhow::Result<()> {
     let administrator = company.administrator();
-    add_groups(administrator).await?;
+    let group_of = |node: &crate::deployment::Node| if node.name.starts_with("gateway") { "gateway" } else { "desk" };
+    people::settle(administrator.overlay(), company.deployment(), PATIENCE, group_of).await?;
     for (login, name) in AGENTS {
         let user = [("login", login), ("name", name), ("password", PASSWORD), ("groups", "desk")];
         call(administrator, "people", "add_user", &user).await?;
     }
-    let group_of = |node: &crate::deployment::Node| if node.name.starts_with("gateway") { "gateway" } else { "desk" };
-    bind_front_ends(administrator, company.deployment(), group_of).await?;
     Ok(())
 }
 

@@ -16,7 +16,6 @@ use super::company::Company;
 use super::gateway::{Filed, Gateway, Report};
 use super::verdict::{Latency, Verdict, gaps_and_repeats, longest_pause, shared_positions};
 use super::watcher::Watcher;
-use crate::node;
 use crate::output::say;
 
 /// Plays the story, prints the verdict, and fails if a promise was broken.
@@ -53,16 +52,15 @@ impl Story {
         progress.set_style(ProgressStyle::with_template("{pos:>2}/{len} {wide_msg}").context("the progress line's template is fixed")?);
         progress.set_message("three sites are up; making groups and users");
         super::people::settle(company).await?;
-        let overlay = node::leaf(company.deployment(), READER).await?;
         let mut filers = Vec::new();
         for gateway in GATEWAYS {
-            filers.push(Client::new(node::leaf(company.deployment(), gateway).await?, PATIENCE));
+            filers.push(company.client(gateway, PATIENCE).await?);
         }
         Ok(Self {
             filers,
             began: Instant::now(),
             progress,
-            reader: Client::new(overlay, PATIENCE),
+            reader: company.client(READER, PATIENCE).await?,
             cases: Watcher::start(company, CASE_WATCHER, "case").await?,
             messages: Watcher::start(company, MESSAGE_WATCHER, "message").await?,
             filed: Vec::new(),
@@ -188,7 +186,7 @@ impl Story {
             let replicas = company.replicas().await.unwrap_or_default();
             let positions: Vec<u64> = replicas.values().map(|replica| replica.position.0).collect();
             let (first, last) = (positions.iter().min().copied().unwrap_or(0), positions.iter().max().copied().unwrap_or(0));
-            if positions.len() == company.deployment().cabinet.voters.len() && last - first <= BEHIND {
+            if positions.len() == company.deployment().cabinet().voters.len() && last - first <= BEHIND {
                 return Ok(());
             }
             anyhow::ensure!(Instant::now() < until, "a restarted replica did not catch up within {PATIENCE:?}: {positions:?}");

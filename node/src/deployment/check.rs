@@ -1,11 +1,12 @@
 //! From what the file says to what makes sense; or one clear complaint and its place.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
 use caps_certs_gen::{Identity, Layer};
+use caps_model::Name;
 use toml::Spanned;
 
 use super::{Cabinet, Deployment, Node, file, network, workload};
@@ -19,9 +20,13 @@ pub(super) fn deployment(path: &Path, text: &str, file: file::File) -> Result<De
     let domain = file.domain.get_ref();
     Identity::admin(domain, "x").map_err(|error| complain(&file.domain, format!("domain {domain:?}: {error}")))?;
     let sites = sites(&file.site)?;
-    let nodes = nodes(domain, &sites, &file.node)?;
-    let cabinet = cabinet(&file.cabinet, &nodes)?;
+    let mut nodes = nodes(domain, &sites, &file.node)?;
     let modules = modules(&file.modules)?;
+    let cabinets = cabinets(&file.cabinet.0, &nodes, &modules)?;
+    for (node, written) in nodes.iter_mut().zip(&file.node) {
+        node.cabinets = cabinets_of(node, written, &cabinets)?;
+    }
+    let modules = all_modules(&cabinets);
     let workload = workload::check::workload(&file.operation, &file.users, &sites, &nodes, &modules)?;
     let network = network::check::network(path, text, &file)?;
     Ok(Deployment {
@@ -31,8 +36,7 @@ pub(super) fn deployment(path: &Path, text: &str, file: file::File) -> Result<De
         data: base.join(&file.data),
         sites,
         nodes,
-        cabinet,
-        modules,
+        cabinets,
         workload,
         network,
     })
@@ -88,10 +92,81 @@ fn one_node(domain: &str, sites: &[String], node: &file::Node, taken: &mut BTree
         return Err(complain(place, format!("{address} is taken by {other}: give {name} another port")));
     }
     let announce = node.announce.as_ref().map(address).transpose()?;
-    Ok(Node { name: name.clone(), identity, site: site.clone(), layer, listen, announce })
+    Ok(Node { name: name.clone(), identity, site: site.clone(), layer, listen, announce, cabinets: Vec::new() })
 }
 
-fn cabinet(cabinet: &file::Cabinet, nodes: &[Node]) -> Result<Cabinet, Complaint> {
+fn cabinets(written: &[file::Cabinet], nodes: &[Node], modules: &[String]) -> Result<Vec<Cabinet>, Complaint> {
+    let mut checked: Vec<Cabinet> = Vec::new();
+    for cabinet in written {
+        let place = cabinet.name.as_ref().map_or_else(|| cabinet.voters.span().start, |name| name.span().start);
+        let cabinet = self::cabinet(cabinet, nodes, modules)?;
+        let problem = match checked.iter().find(|other| other.services() == cabinet.services()) {
+            Some(other) if other.name == cabinet.name => {
+                Some(format!("there are two cabinets named {}: give one of them another name", cabinet.name))
+            }
+            Some(other) => Some(format!("cabinet {} would be found where {} is: give one of them another name", cabinet.name, other.name)),
+            None if checked.len() == CABINETS_MAX => Some(format!("there are more than {CABINETS_MAX} cabinets")),
+            None => None,
+        };
+        if let Some(problem) = problem {
+            return Err((place, problem));
+        }
+        checked.push(cabinet);
+    }
+    match checked.is_empty() {
+        true => Err((0, "there is no cabinet: add [cabinet] with its voters".to_owned())),
+        false => Ok(checked),
+    }
+}
+
+/// The cabinets that a node has to do with: what is written, and what follows from it.
+fn cabinets_of(node: &Node, written: &file::Node, cabinets: &[Cabinet]) -> Result<Vec<Name>, Complaint> {
+    let known = |name: &Spanned<String>| {
+        let found = cabinets.iter().find(|cabinet| cabinet.name.as_str() == name.get_ref());
+        found.map(|cabinet| cabinet.name.clone()).ok_or_else(|| {
+            let names: Vec<&str> = cabinets.iter().map(|cabinet| cabinet.name.as_str()).collect();
+            complain(name, format!("there is no cabinet {:?}; the file has {}", name.get_ref(), names.join(", ")))
+        })
+    };
+    if node.layer != Layer::Cabinet {
+        if let Some(name) = written.cabinets.first() {
+            let problem = format!("a node of layer {} has one cabinet: write cabinet = {:?}", node.layer.number(), name.get_ref());
+            return Err(complain(name, problem));
+        }
+        let named = written.cabinet.as_ref().map(known).transpose()?;
+        return Ok(vec![named.unwrap_or_else(|| cabinets[0].name.clone())]);
+    }
+    if let Some(name) = &written.cabinet {
+        return Err(complain(name, format!("a node of layer 1 may keep several cabinets: write cabinets = [{:?}]", name.get_ref())));
+    }
+    let said = written.cabinets.iter().map(known).collect::<Result<Vec<_>, _>>()?;
+    let keeps = |cabinet: &&Cabinet| {
+        cabinets.len() == 1 || said.contains(&cabinet.name) || cabinet.voters.contains(&node.name) || cabinet.learners.contains(&node.name)
+    };
+    let kept: Vec<Name> = cabinets.iter().filter(keeps).map(|cabinet| cabinet.name.clone()).collect();
+    match kept.is_empty() {
+        true => {
+            let problem = format!(
+                "{} keeps no cabinet: name it among the voters or learners of one, or say what it may come to keep with cabinets = [\"{}\"]",
+                node.name, cabinets[0].name
+            );
+            Err(complain(&written.name, problem))
+        }
+        false => Ok(kept),
+    }
+}
+
+/// The modules of all cabinets, each once.
+fn all_modules(cabinets: &[Cabinet]) -> Vec<String> {
+    let all: BTreeSet<&String> = cabinets.iter().flat_map(|cabinet| &cabinet.modules).collect();
+    all.into_iter().cloned().collect()
+}
+
+fn cabinet(cabinet: &file::Cabinet, nodes: &[Node], all: &[String]) -> Result<Cabinet, Complaint> {
+    let name = match &cabinet.name {
+        None => Name::fixed("main"),
+        Some(name) => Name::new(name.get_ref()).map_err(|error| complain(name, error.to_string()))?,
+    };
     let voters = cabinet.voters.get_ref();
     if voters.is_empty() {
         return Err(complain(&cabinet.voters, "no voters: name the nodes of layer 1 that keep the cabinet".to_owned()));
@@ -99,13 +174,14 @@ fn cabinet(cabinet: &file::Cabinet, nodes: &[Node]) -> Result<Cabinet, Complaint
     let voters = replicas(voters, nodes, &[])?;
     let learners = replicas(&cabinet.learners, nodes, &voters)?;
     Ok(Cabinet {
-        name: cabinet.name.clone(),
+        name,
         voters,
         learners,
         survives: cabinet.survives,
         state: cabinet.state,
         tick: cabinet.tick.as_ref().map(duration).transpose()?.unwrap_or(TICK),
         reserve_bytes: cabinet.reserve_mib.map_or(caps_store::RESERVE_BYTES, |mib| u64::from(mib) << 20),
+        modules: cabinet.modules.as_deref().map_or_else(|| Ok(all.to_vec()), modules)?,
     })
 }
 
@@ -163,6 +239,9 @@ fn duration(text: &Spanned<String>) -> Result<Duration, Complaint> {
 pub(super) fn complain<T>(place: &Spanned<T>, problem: String) -> Complaint {
     (place.span().start, problem)
 }
+
+/// More cabinets than one process can tell its peers of.
+const CABINETS_MAX: usize = 10;
 
 /// The consensus clock's tick on lines up to about 100 ms of round trip.
 const TICK: Duration = Duration::from_millis(50);

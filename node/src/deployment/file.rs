@@ -1,6 +1,10 @@
 //! The shape of `caps.toml`, with the place of each value.
 
-use serde::Deserialize;
+use std::fmt;
+
+use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
+use serde::de::{MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use toml::Spanned;
 
 use super::{StateKind, Survival, network, workload};
@@ -19,7 +23,7 @@ pub(super) struct File {
     pub(super) site: Vec<Site>,
     #[serde(default)]
     pub(super) node: Vec<Node>,
-    pub(super) cabinet: Cabinet,
+    pub(super) cabinet: Cabinets,
     #[serde(default)]
     pub(super) operation: Vec<workload::file::Operation>,
     #[serde(default)]
@@ -45,13 +49,15 @@ pub(super) struct Node {
     pub(super) layer: Spanned<u8>,
     pub(super) listen: Option<Spanned<String>>,
     pub(super) announce: Option<Spanned<String>>,
+    pub(super) cabinet: Option<Spanned<String>>,
+    #[serde(default)]
+    pub(super) cabinets: Vec<Spanned<String>>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Cabinet {
-    #[serde(default = "cabinet")]
-    pub(super) name: String,
+    pub(super) name: Option<Spanned<String>>,
     pub(super) voters: Spanned<Vec<Spanned<String>>>,
     #[serde(default)]
     pub(super) learners: Vec<Spanned<String>>,
@@ -60,6 +66,34 @@ pub(super) struct Cabinet {
     pub(super) state: StateKind,
     pub(super) tick: Option<Spanned<String>>,
     pub(super) reserve_mib: Option<u32>,
+    pub(super) modules: Option<Vec<Spanned<String>>>,
+}
+
+/// `[cabinet]` once, or `[[cabinet]]` as often as there are cabinets.
+pub(super) struct Cabinets(pub(super) Vec<Cabinet>);
+
+impl<'de> Deserialize<'de> for Cabinets {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(OneOrMany)
+    }
+}
+
+struct OneOrMany;
+
+impl<'de> Visitor<'de> for OneOrMany {
+    type Value = Cabinets;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a table [cabinet], or tables [[cabinet]]")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Cabinets, A::Error> {
+        Cabinet::deserialize(MapAccessDeserializer::new(map)).map(|cabinet| Cabinets(vec![cabinet]))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, tables: A) -> Result<Cabinets, A::Error> {
+        Vec::deserialize(SeqAccessDeserializer::new(tables)).map(Cabinets)
+    }
 }
 
 /// The line of a byte, counted from 1.
@@ -77,10 +111,6 @@ fn data() -> String {
 
 fn modules() -> Vec<Spanned<String>> {
     vec![Spanned::new(0..0, "casedesk".to_owned())]
-}
-
-fn cabinet() -> String {
-    "main".to_owned()
 }
 
 fn state() -> StateKind {

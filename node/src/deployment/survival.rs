@@ -71,7 +71,7 @@ mod tests {
         }
         text += &format!("[cabinet]\nvoters = [{}]\nsurvives = \"site\"\n", voters.join(", "));
         let deployment = Deployment::parse(Path::new("caps.toml"), &text).unwrap();
-        assert_eq!(deployment.cabinet.survives, Some(Survival::Site));
+        assert_eq!(deployment.cabinet().survives, Some(Survival::Site));
         Survival::ALL.map(|goal| goal.missing(&deployment, &deployment.nodes.iter().collect::<Vec<_>>()))
     }
 

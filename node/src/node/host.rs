@@ -13,13 +13,15 @@ use crate::modules;
 /// Loads the modules, joins the overlay, and serves.
 pub(super) async fn start(deployment: &Deployment, node: &Node, place: Place) -> anyhow::Result<Running> {
     let Place { environment, credentials, anchors } = place;
-    let cabinet = Arc::new(OverlayCabinet::new());
-    let loaded = deployment.modules.iter().filter_map(|name| modules::named(name)).collect();
+    let declared = deployment.cabinet_of(node);
+    let cabinet = Arc::new(OverlayCabinet::new(declared.services()));
+    let loaded = declared.modules.iter().filter_map(|name| modules::named(name)).collect();
     let host = Host::new(node.identity.clone(), loaded, cabinet.clone(), HostEnvironment::from(&environment))?;
-    let service = Arc::new(HostService::new(host.clone()));
+    let service = Arc::new(HostService::new(host.clone(), declared.services()));
     let overlay = Overlay::start(credentials, anchors, server_config(deployment, node), vec![service], environment).await?;
     cabinet.connect(overlay.clone());
     host.start();
-    tracing::info!(node = %node.identity, listen = %overlay.local_address(), modules = %deployment.modules.join(","), "serving");
+    let modules = declared.modules.join(",");
+    tracing::info!(node = %node.identity, listen = %overlay.local_address(), cabinet = %declared.name, %modules, "serving");
     Ok(Running::new(overlay, Part::Host(cabinet)))
 }

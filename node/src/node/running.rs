@@ -6,6 +6,7 @@ use std::time::Duration;
 use caps_logic::OverlayCabinet;
 use caps_overlay::Overlay;
 use caps_store::{Stopped, Store};
+use futures_util::future::{join_all, select_all};
 
 /// A node at work.
 #[derive(Debug)]
@@ -17,8 +18,8 @@ pub struct Running {
 /// What the node does on its layer.
 #[derive(Debug)]
 pub(super) enum Part {
-    /// Layer 1 keeps a replica.
-    Replica(Store),
+    /// Layer 1 keeps a replica of each of its cabinets, one at least.
+    Replicas(Vec<Store>),
     /// Layer 2 reaches the cabinet over the overlay that it serves on.
     Host(Arc<OverlayCabinet>),
 }
@@ -28,11 +29,11 @@ impl Running {
         Self { overlay, part }
     }
 
-    /// The replica, on layer 1.
-    pub fn store(&self) -> Option<&Store> {
+    /// The replicas, on layer 1, in the order of the file's cabinets.
+    pub fn stores(&self) -> &[Store] {
         match &self.part {
-            Part::Replica(store) => Some(store),
-            Part::Host(_) => None,
+            Part::Replicas(stores) => stores,
+            Part::Host(_) => &[],
         }
     }
 
@@ -41,21 +42,32 @@ impl Running {
         &self.overlay
     }
 
-    /// Resolves when the node cannot go on, with the reason. The process must then end, and not with success.
+    /// Resolves when the node cannot go on, with the reason: one replica that cannot ends all, except that one that was removed from its cabinet
+    /// leaves the others alone. The process must then end, and not with success.
     pub async fn failed(&self) -> anyhow::Error {
-        let Part::Replica(store) = &self.part else { return std::future::pending().await };
-        match store.stopped().await {
-            // Whoever asked for the end waits for it elsewhere.
-            Stopped::Asked => std::future::pending().await,
-            failure => anyhow::anyhow!("this replica has stopped: {failure}"),
+        if self.stores().is_empty() {
+            return std::future::pending().await;
         }
+        let others = self.stores().len() - 1;
+        let failures = self.stores().iter().map(|store| {
+            Box::pin(async move {
+                match store.stopped().await {
+                    // Whoever asked for the end waits for it elsewhere.
+                    Stopped::Asked => std::future::pending().await,
+                    Stopped::Removed if others > 0 => {
+                        tracing::warn!(cabinet = store.status().cabinet, "removed from the cabinet; the other replicas of this node go on");
+                        std::future::pending().await
+                    }
+                    failure => anyhow::anyhow!("the replica of {} has stopped: {failure}", store.status().cabinet),
+                }
+            })
+        });
+        select_all(failures).await.0
     }
 
     /// Ends in good order: hands over what others wait for, takes no new work, finishes what was accepted.
     pub async fn stop(self) {
-        if let Part::Replica(store) = &self.part {
-            store.shutdown(HAND_OVER).await;
-        }
+        join_all(self.stores().iter().map(|store| store.shutdown(HAND_OVER))).await;
         self.overlay.drain(DRAIN).await;
         if let Part::Host(cabinet) = &self.part {
             cabinet.disconnect();

@@ -276,11 +276,17 @@ impl Store {
         vec![Arc::new(CabinetService::new(shared())), Arc::new(RaftService::new(shared())), Arc::new(BlobService::new(shared()))]
     }
 
+    /// Under which number the service that answers reads and commits is found on the overlay.
+    pub fn number(&self) -> u16 {
+        self.shared.services.cabinet()
+    }
+
     /// Begins to work, with `overlay` as the way to the other replicas. Done once; again it does nothing.
     ///
     /// A replica that has no number yet waits until it is given one.
     pub fn run(&self, overlay: Overlay) {
-        self.run_with(Arc::new(OverlayPeers::new(overlay)));
+        let peers = OverlayPeers::new(overlay, self.shared.services);
+        self.run_with(Arc::new(peers));
     }
 
     pub(crate) fn run_with(&self, peers: Arc<dyn Peers>) {

@@ -49,7 +49,7 @@ fn port_in_use_stops_the_node_and_is_named() {
 fn journal_of_a_newer_version_stops_the_node() {
     let site = Site::found();
     assert!(site.start("store-lund").terminate());
-    let journal = std::fs::read_dir(site.path("data/store-lund")).unwrap().map(|entry| entry.unwrap().path());
+    let journal = std::fs::read_dir(site.path("data/store-lund/main")).unwrap().map(|entry| entry.unwrap().path());
     let segment = journal.filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("journal-"))).min().unwrap();
     let mut bytes = std::fs::read(&segment).unwrap();
     // The version is at 8, the check over the rest of the header at 96: see JOURNAL.md.

@@ -113,7 +113,7 @@ fn whole(site: &Site, node: &str) -> Vec<PathBuf> {
 }
 
 fn blobs_of(site: &Site, node: &str, ending: &str) -> Vec<PathBuf> {
-    let Ok(entries) = fs::read_dir(site.path("data").join(node)) else { return Vec::new() };
+    let Ok(entries) = fs::read_dir(site.path("data").join(node).join("main")) else { return Vec::new() };
     let paths = entries.map(|entry| entry.unwrap().path());
     let is_one = |path: &PathBuf| {
         path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("blob-") && name.to_string_lossy().ends_with(ending))

@@ -5,6 +5,7 @@
 mod arrows;
 mod bad_input;
 mod blobs;
+mod cabinets;
 mod care;
 mod demo;
 mod durability;

@@ -106,8 +106,8 @@ impl Leaf {
 struct Bench;
 
 impl Service for Bench {
-    fn descriptor(&self) -> &'static Descriptor {
-        &Descriptor {
+    fn descriptor(&self) -> Descriptor {
+        Descriptor {
             id: SERVICE,
             name: "bench",
             methods: &[

@@ -1,4 +1,4 @@
-//! What a member says of itself: how busy it is, how far it has come, whether it is about to stop.
+//! What a member says of itself: how busy it is, what it offers and how far that has come, whether it is about to stop.
 
 use std::collections::BTreeMap;
 use std::sync::mpsc;
@@ -10,6 +10,7 @@ use foca::{BroadcastHandler, Invalidates};
 use super::announced::Announced;
 use super::wire::{self, WireError};
 use crate::directory::MEMBERS_MAX;
+use crate::offers::{OFFERS_BYTES_MAX, Offers};
 
 /// A report of a member about itself. Spread with the gossip; a later one replaces it on its way.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,7 +20,7 @@ pub(super) struct Report {
     pub(super) version: ReportVersion,
     pub(super) load: u8,
     pub(super) leaving: bool,
-    pub(super) position: u64,
+    pub(super) offers: Offers,
 }
 
 /// Which of two reports of one member is later.
@@ -31,13 +32,13 @@ pub(super) struct ReportVersion {
 
 impl Report {
     pub(super) fn encode(&self) -> Bytes {
-        let mut buf = BytesMut::with_capacity(wire::NAME_BYTES_MAX + 26);
+        let mut buf = BytesMut::with_capacity(wire::NAME_BYTES_MAX + 18 + OFFERS_BYTES_MAX);
         wire::put_name(&mut buf, &self.identity).expect("the buffer grows");
         buf.put_u64(self.version.generation);
         buf.put_u64(self.version.number);
         buf.put_u8(self.load);
         buf.put_u8(u8::from(self.leaving));
-        buf.put_u64(self.position);
+        self.offers.encode(&mut buf);
         buf.freeze()
     }
 
@@ -51,7 +52,7 @@ impl Report {
                 1 => true,
                 _ => return Err(WireError::Unknown),
             },
-            position: bytes.try_get_u64()?,
+            offers: Offers::decode(&mut bytes)?,
         };
         if bytes.is_empty() { Ok(report) } else { Err(WireError::Trailing) }
     }

@@ -340,8 +340,8 @@ fn load_and_position_spread_and_reach_those_who_come_later() {
     let mut cluster = Cluster::of_nine(10, lan);
     cluster.run(seconds(3));
     let now = cluster.now;
-    cluster.nodes.get_mut(&store).unwrap().report(100, 7, now);
-    cluster.nodes.get_mut(&store).unwrap().report(100, 8, now);
+    cluster.nodes.get_mut(&store).unwrap().report(100, Offers::of([1]).at(&[(1, 7)]), now);
+    cluster.nodes.get_mut(&store).unwrap().report(100, Offers::of([1]).at(&[(1, 8)]), now);
     cluster.collect(&store);
     cluster.run(seconds(3));
     let late = node("lund", 2, "host-c");
@@ -350,7 +350,7 @@ fn load_and_position_spread_and_reach_those_who_come_later() {
     cluster.run(seconds(20));
     for believer in cluster.live() {
         let member = cluster.nodes[&believer].directory().get(&store).unwrap();
-        assert_eq!((member.load, member.position), (100, 8), "{believer}");
+        assert_eq!((member.load, member.offers.position(1)), (100, 8), "{believer}");
     }
 }
 

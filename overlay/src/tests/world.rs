@@ -186,8 +186,8 @@ impl Drop for Running {
 }
 
 impl Service for TestService {
-    fn descriptor(&self) -> &'static Descriptor {
-        &DESCRIPTOR
+    fn descriptor(&self) -> Descriptor {
+        DESCRIPTOR
     }
 
     fn handle(&self, call: Call) -> Answer {

@@ -94,10 +94,10 @@ impl Outlook {
     }
 }
 
-/// The same number of voters at other sites, each combination once.
+/// The same number of voters of the first cabinet at other sites, each combination once.
 fn voters(deployment: &Deployment) -> Vec<Change> {
     let of = |name: &String| deployment.nodes.iter().find(|node| node.name == *name);
-    let now: Vec<&str> = deployment.cabinet.voters.iter().filter_map(of).map(|node| node.site.as_str()).collect();
+    let now: Vec<&str> = deployment.cabinet().voters.iter().filter_map(of).map(|node| node.site.as_str()).collect();
     // Sites with several voters survive other things than this tries.
     let distinct: std::collections::BTreeSet<&str> = now.iter().copied().collect();
     if distinct.len() != now.len() {
@@ -110,27 +110,30 @@ fn voters(deployment: &Deployment) -> Vec<Change> {
         .map(|sites| {
             let mut changed = deployment.clone();
             changed.nodes.retain(|node| {
-                node.layer != Layer::Cabinet || (sites.contains(&node.site.as_str()) && deployment.cabinet.voters.contains(&node.name))
+                let keeps_others = node.cabinets.iter().any(|cabinet| *cabinet != deployment.cabinet().name);
+                node.layer != Layer::Cabinet
+                    || keeps_others
+                    || (sites.contains(&node.site.as_str()) && deployment.cabinet().voters.contains(&node.name))
             });
-            changed.cabinet.voters.clear();
+            changed.cabinet_mut().voters.clear();
             for site in &sites {
                 let kept =
                     changed.nodes.iter().find(|node| node.layer == Layer::Cabinet && node.site == *site).map(|node| node.name.clone());
                 let name = kept.unwrap_or_else(|| add(&mut changed, Layer::Cabinet, "store", site));
-                changed.cabinet.voters.push(name);
+                changed.cabinet_mut().voters.push(name);
             }
             // The one that leads is where the old leader was, if there still is one.
-            let leader = changed.cabinet.voters.iter().position(|name| *name == deployment.cabinet.voters[0]).unwrap_or(0);
-            changed.cabinet.voters.swap(0, leader);
+            let leader = changed.cabinet().voters.iter().position(|name| *name == deployment.cabinet().voters[0]).unwrap_or(0);
+            changed.cabinet_mut().voters.swap(0, leader);
             Change { words: format!("voters at {}", sites.join(", ")), deployment: changed, drawbacks: Vec::new() }
         })
         .collect();
     // The same voters, another leader.
-    for leader in deployment.cabinet.voters.iter().skip(1) {
+    for leader in deployment.cabinet().voters.iter().skip(1) {
         let mut changed = deployment.clone();
-        changed.cabinet.voters.retain(|name| name != leader);
-        changed.cabinet.voters.insert(0, leader.clone());
-        let drawbacks = vec!["who leads is chance until the leadership can be handed over on purpose".to_owned()];
+        changed.cabinet_mut().voters.retain(|name| name != leader);
+        changed.cabinet_mut().voters.insert(0, leader.clone());
+        let drawbacks = vec!["after an election another may lead: `caps cabinet transfer` hands the leadership back".to_owned()];
         changes.push(Change { words: format!("{leader} leads"), deployment: changed, drawbacks });
     }
     changes
@@ -201,7 +204,8 @@ fn add(deployment: &mut Deployment, layer: Layer, kind: &str, site: &str) -> Str
     let name = name.expect("numbers do not end");
     let identity = Identity::node(&deployment.domain, site, layer, &name).expect("a site's name makes a node's name");
     let listen = Some(SocketAddr::from(([10, 255, 255, 255], 4433)));
-    deployment.nodes.push(Node { name: name.clone(), identity, site: site.to_owned(), layer, listen, announce: None });
+    let cabinets = vec![deployment.cabinet().name.clone()];
+    deployment.nodes.push(Node { name: name.clone(), identity, site: site.to_owned(), layer, listen, announce: None, cabinets });
     name
 }
 

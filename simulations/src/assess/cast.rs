@@ -82,7 +82,8 @@ pub(super) fn with_probes(deployment: &Deployment) -> Deployment {
     for site in sites {
         let name = format!("{PROBE}{site}");
         let Ok(identity) = Identity::node(&deployment.domain, &site, Layer::FrontEnd, &name) else { continue };
-        deployment.nodes.push(Node { name, identity, site, layer: Layer::FrontEnd, listen: None, announce: None });
+        let cabinets = vec![deployment.cabinet().name.clone()];
+        deployment.nodes.push(Node { name, identity, site, layer: Layer::FrontEnd, listen: None, announce: None, cabinets });
     }
     deployment
 }

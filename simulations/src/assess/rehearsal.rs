@@ -102,12 +102,11 @@ impl Rehearsal {
     /// Starts everybody, and gives the cabinet something to show.
     async fn begin(mut world: World) -> anyhow::Result<Self> {
         world.start_servers().await?;
-        let leader = world.deployment().cabinet.voters[0].clone();
+        let leader = world.deployment().cabinet().voters[0].clone();
         enthrone(&mut world, &leader).await?;
-        let administrator = Client::new(world.administrator().await?, PATIENCE);
+        let administrator = world.administrator().await?;
         let deployment = world.deployment().clone();
-        people::add_groups(&administrator).await?;
-        people::bind_front_ends(&administrator, &deployment, |_| "desk").await?;
+        people::settle(&administrator, &deployment, PATIENCE, |_| "desk").await?;
         let cast = Cast::of(&deployment);
         let mut stage = BTreeMap::new();
         for name in deployment.layer(Layer::FrontEnd).filter(|node| !node.identity.is_admin()).map(|node| node.name.clone()) {
@@ -242,9 +241,10 @@ impl Rehearsal {
         for operation in self.world.deployment().workload.operations.clone() {
             let key = Key { operation: operation.name.clone(), front_end: front_end.to_owned() };
             let overlay = self.world.front_end(front_end).await?;
-            let arrivals = Arriving { door: self.world.door(front_end)?, own: None };
-            let mut actor =
-                Actor::new(Client::new(overlay.clone(), PATIENCE), operation, Box::new(arrivals), self.run.clone(), self.rng.fork());
+            let door = self.world.door(front_end)?;
+            let client = Client::new(overlay.clone(), door.services(), PATIENCE);
+            let arrivals = Arriving { door, own: None };
+            let mut actor = Actor::new(client, operation, Box::new(arrivals), self.run.clone(), self.rng.fork());
             for _ in 0..times {
                 let measured = actor.run().await;
                 note(&self.board, &key, &measured, None);
@@ -261,8 +261,9 @@ impl Rehearsal {
     /// Somebody at a front end. Whoever connects anew has a process of their own.
     fn actor(&self, front_end: &str, operation: Arc<Operation>) -> anyhow::Result<Actor> {
         let (door, overlay) = self.stage.get(front_end).ok_or_else(|| anyhow::anyhow!("{front_end} is no front end of this deployment"))?;
+        let client = Client::new(overlay.clone(), door.services(), PATIENCE);
         let arrivals = Arriving { door: door.clone(), own: None };
-        Ok(Actor::new(Client::new(overlay.clone(), PATIENCE), operation, Box::new(arrivals), self.run.clone(), self.rng.fork()))
+        Ok(Actor::new(client, operation, Box::new(arrivals), self.run.clone(), self.rng.fork()))
     }
 
     fn employ(&self, key: Key, actor: Actor, every: Option<Duration>) -> tokio::task::JoinHandle<()> {
@@ -312,7 +313,7 @@ impl Arrivals for Arriving {
             }
             let overlay = self.door.open().await.map_err(|error| ArrivalError(format!("{error:#}")))?;
             self.own = Some(overlay.clone());
-            Ok(Client::new(overlay, PATIENCE))
+            Ok(Client::new(overlay, self.door.services(), PATIENCE))
         })
     }
 }

@@ -83,6 +83,6 @@ tick = "80ms"
         assert_eq!(addresses, [Some("198.18.0.1:4101".to_owned()), Some("198.18.0.2:4201".to_owned()), None]);
         assert_eq!(after.certificates, directory.path().join("papers"));
         assert_eq!(after.data, directory.path().join("data"));
-        assert_eq!(after.cabinet.tick, before.cabinet.tick);
+        assert_eq!(after.cabinet().tick, before.cabinet().tick);
     }
 }

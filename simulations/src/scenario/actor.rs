@@ -139,7 +139,7 @@ impl Actor {
 
     /// What was acknowledged is known to everybody who asks afterwards, whatever they have seen before.
     async fn ask_a_stranger(&self, commit: CommitId) {
-        let stranger = Client::new(self.client.overlay().clone(), self.load.patience);
+        let stranger = self.client.stranger();
         match stranger.outcome(commit, false).await {
             Ok(Outcome::Accepted { .. }) => self.ledger.open().reads += 1,
             Ok(outcome) => self.broken(format!("{commit} was acknowledged, and then its outcome was {outcome:?}")),
@@ -206,7 +206,7 @@ impl Actor {
     /// A front end has no business with layer 1; an answer from there, whatever it says, is a hole.
     async fn try_what_is_forbidden(&self) {
         let Some(replica) = &self.forbidden else { return };
-        let status = MethodId { service: caps_model::messages::cabinet::SERVICE, method: caps_model::messages::cabinet::STATUS };
+        let status = MethodId { service: self.client.services().cabinet(), method: caps_model::messages::cabinet::STATUS };
         let options = CallOptions { deadline: Duration::from_secs(2), ..CallOptions::default() };
         if self.client.overlay().call(To::Node(replica), status, Bytes::new(), options).await.is_ok() {
             self.broken(format!("{} was answered by {replica}, with which it has no business", self.name));

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use caps_certs_gen::{Identity, Layer};
 use caps_model::messages::cabinet;
 use caps_model::messages::{AskOutcome, GET_MAX, Get, Got, Outcome};
-use caps_model::{CommitId, Object, ObjectId, Wire, codec};
+use caps_model::{CommitId, Object, ObjectId, Services, Wire, codec};
 use caps_overlay::{CallOptions, MethodId, Overlay, To};
 
 use crate::world::World;
@@ -24,12 +24,17 @@ pub(super) fn misnumbered(cases: &[Object]) -> Option<String> {
 }
 
 /// Compares what the replicas hold, object by object. The chain head covers what was asked of them, this what they made of it.
-pub(super) async fn unequal(administrator: &Overlay, replicas: &[(String, Identity)], objects: &[ObjectId]) -> anyhow::Result<Vec<String>> {
+pub(super) async fn unequal(
+    administrator: &Overlay,
+    services: Services,
+    replicas: &[(String, Identity)],
+    objects: &[ObjectId],
+) -> anyhow::Result<Vec<String>> {
     let mut differences = Vec::new();
     for some in objects.chunks(OBJECTS_AT_ONCE.min(GET_MAX)) {
         let mut first: Option<(&str, Got)> = None;
         for (name, replica) in replicas {
-            let got: Got = ask(administrator, replica, cabinet::GET, codec::encode(&Get { objects: some.to_vec() })?).await?;
+            let got: Got = ask(administrator, services, replica, cabinet::GET, codec::encode(&Get { objects: some.to_vec() })?).await?;
             match &first {
                 None => first = Some((name, got)),
                 Some((other, held)) => differences.extend(difference(other, held, name, &got)),
@@ -47,11 +52,15 @@ fn difference(one: &str, held: &Got, other: &str, got: &Got) -> Option<String> {
 }
 
 /// Replicas that do not answer a linearizable read by themselves. Those who asked would try another one, and nobody would notice.
-pub(super) async fn unanswering(administrator: &Overlay, replicas: &[(String, Identity)]) -> anyhow::Result<Vec<String>> {
+pub(super) async fn unanswering(
+    administrator: &Overlay,
+    services: Services,
+    replicas: &[(String, Identity)],
+) -> anyhow::Result<Vec<String>> {
     let mut silent = Vec::new();
     for (name, replica) in replicas {
         let question = codec::encode(&AskOutcome { commit: CommitId(0), seal: false })?;
-        if let Err(error) = ask::<Outcome>(administrator, replica, cabinet::OUTCOME, question).await {
+        if let Err(error) = ask::<Outcome>(administrator, services, replica, cabinet::OUTCOME, question).await {
             silent.push(format!("{name} answers no linearizable read: {error:#}"));
         }
     }
@@ -67,8 +76,8 @@ pub(super) fn subscriptions(world: &World, followed: usize) -> Option<String> {
     (held as usize > most).then(|| format!("the replicas serve {held} subscriptions, and {followed} followers and {hosts} hosts are there"))
 }
 
-async fn ask<A: Wire>(overlay: &Overlay, replica: &Identity, method: u16, body: Vec<u8>) -> anyhow::Result<A> {
-    let method = MethodId { service: cabinet::SERVICE, method };
+async fn ask<A: Wire>(overlay: &Overlay, services: Services, replica: &Identity, method: u16, body: Vec<u8>) -> anyhow::Result<A> {
+    let method = MethodId { service: services.cabinet(), method };
     let reply = overlay.call(To::Node(replica), method, Bytes::from(body), CallOptions::default()).await?;
     Ok(codec::decode(&reply.body)?)
 }

@@ -136,6 +136,10 @@ fn parse(path: &Path, text: &str) -> Result<Scenario, ScenarioError> {
         return Err(wrong((file.deployment.span().start, problem)));
     }
     let deployment = Deployment::read(&deployment)?;
+    if deployment.cabinets.len() > 1 {
+        let problem = format!("the deployment has {} cabinets, and what a scenario checks is one", deployment.cabinets.len());
+        return Err(wrong((file.deployment.span().start, problem)));
+    }
     scenario(path, file, deployment).map_err(wrong)
 }
 
@@ -187,7 +191,8 @@ fn add_crowd(deployment: &mut Deployment, crowd: &Crowd) -> Result<(), Complaint
         if let Some(line) = line {
             deployment.network.nodes.insert(name.clone(), line);
         }
-        deployment.nodes.push(Node { name, identity, site: site.clone(), layer: Layer::FrontEnd, listen: None, announce: None });
+        let cabinets = vec![deployment.cabinet().name.clone()];
+        deployment.nodes.push(Node { name, identity, site: site.clone(), layer: Layer::FrontEnd, listen: None, announce: None, cabinets });
     }
     Ok(())
 }

@@ -67,7 +67,7 @@ struct Run {
 impl Run {
     fn new(scenario: Scenario, seed: u64, plan: Vec<Planned>, world: World) -> Self {
         let rng = world.fork_rng();
-        let cabinet = &world.deployment().cabinet;
+        let cabinet = world.deployment().cabinet();
         let belongs = |name: &String| cabinet.voters.contains(name) || cabinet.learners.contains(name);
         let outside = world.names(Layer::Cabinet).into_iter().filter(|name| !belongs(name)).collect();
         Self {
@@ -134,11 +134,10 @@ impl Run {
     async fn settle(&mut self) -> anyhow::Result<()> {
         self.scenario.surroundings.surround(&mut self.world)?;
         self.world.start_servers().await?;
-        let administrator = Client::new(self.world.administrator().await?, SETTLING);
-        people::add_groups(&administrator).await?;
+        let administrator = self.world.administrator().await?;
         let deployment = self.world.deployment().clone();
-        people::bind_front_ends(&administrator, &deployment, |_| "desk").await?;
-        administrator.overlay().drain(Duration::from_secs(1)).await;
+        people::settle(&administrator, &deployment, SETTLING, |_| "desk").await?;
+        administrator.drain(Duration::from_secs(1)).await;
         // Otherwise it would come back as a front end when its site does.
         self.world.crash(ADMIN)?;
         for name in self.front_ends() {
@@ -160,7 +159,8 @@ impl Run {
             *life += 1;
             *life
         };
-        let client = Client::new(overlay.clone(), self.scenario.load.patience);
+        let services = self.world.deployment().services_for(name);
+        let client = Client::new(overlay.clone(), services, self.scenario.load.patience);
         let actor = |client: Client, rng: Rng| Actor {
             name: name.to_owned(),
             life,
@@ -176,7 +176,7 @@ impl Run {
         let place = self.front_ends().iter().position(|other| other == name).unwrap_or(usize::MAX);
         if place < self.scenario.load.watchers {
             for entity in ["case", "message"] {
-                let watching = Client::new(overlay.clone(), self.scenario.load.patience);
+                let watching = Client::new(overlay.clone(), services, self.scenario.load.patience);
                 tasks.spawn(Box::pin(actor(watching, self.rng.fork()).follow(entity)));
             }
         }

@@ -8,7 +8,7 @@ use caps_model::commit::{Author, Change, Read};
 use caps_model::messages::blobs::{self, Answer, Question};
 use caps_model::messages::cabinet::{self, Committed, ReplicaStatus};
 use caps_model::messages::{AskOutcome, Get, Got, History, Outcome, Subscribe, Timeline};
-use caps_model::{Commit, CommitId, Name, ObjectId, Record, Wire, codec};
+use caps_model::{Commit, CommitId, Name, ObjectId, Record, Services, Wire, codec};
 use caps_node::deployment::Deployment;
 use caps_overlay::{CallError, CallOptions, Config, Environment, MethodId, Overlay, Priority, Replies, Rng, Seed, Timing, To};
 use tokio::time::{Instant, sleep};
@@ -19,6 +19,7 @@ use super::company::Lives;
 #[derive(Clone, Debug)]
 pub struct CabinetClient {
     overlay: Overlay,
+    services: Services,
     replicas: Vec<Identity>,
     lives: Lives,
     rng: Rng,
@@ -57,7 +58,7 @@ impl CabinetClient {
         let overlay = join(deployment, identity, "nodes", Layer::Cabinet).await?;
         let replicas = deployment.layer(Layer::Cabinet).map(|node| node.identity.clone()).collect();
         let rng = overlay.environment().rng.fork();
-        Ok(Self { overlay, replicas, lives, rng })
+        Ok(Self { overlay, services: deployment.cabinet().services(), replicas, lives, rng })
     }
 
     /// The replicas, by number from 0.
@@ -156,7 +157,7 @@ impl CabinetClient {
     /// What a replica answers about a blob.
     pub async fn blob(&self, replica: usize, question: &Question) -> Result<Answer, AskError> {
         let options = CallOptions { deadline: WITHIN, priority: Priority::Bulk, ..CallOptions::default() };
-        let method = MethodId { service: blobs::SERVICE, method: blobs::ASK };
+        let method = MethodId { service: self.services.blobs(), method: blobs::ASK };
         let reply = self.overlay.call(To::Node(&self.replicas[replica]), method, encode(question), options).await?;
         Ok(codec::decode(&reply.body)?)
     }
@@ -171,7 +172,7 @@ impl CabinetClient {
     pub async fn follow(&self, replica: usize, subscribe: &Subscribe) -> Result<Replies, CallError> {
         let body = encode(subscribe);
         let options = CallOptions { deadline: WITHIN, own_stream: true, ..CallOptions::default() };
-        let method = MethodId { service: cabinet::SERVICE, method: cabinet::SUBSCRIBE };
+        let method = MethodId { service: self.services.cabinet(), method: cabinet::SUBSCRIBE };
         self.overlay.stream(To::Node(&self.replicas[replica]), method, body, options).await
     }
 
@@ -188,7 +189,7 @@ impl CabinetClient {
 
     async fn call(&self, replica: usize, method: u16, body: Bytes, at_least: u64) -> Result<Bytes, CallError> {
         let options = CallOptions { deadline: WITHIN, position: at_least, priority: Priority::Interactive, ..CallOptions::default() };
-        let method = MethodId { service: cabinet::SERVICE, method };
+        let method = MethodId { service: self.services.cabinet(), method };
         Ok(self.overlay.call(To::Node(&self.replicas[replica]), method, body, options).await?.body)
     }
 }

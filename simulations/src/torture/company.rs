@@ -76,7 +76,7 @@ impl Company {
 
     /// Where a replica keeps its data.
     pub fn data_of(&self, name: &str) -> PathBuf {
-        self.deployment.data.join(name)
+        self.deployment.data.join(name).join(self.deployment.cabinet().name.as_str())
     }
 
     /// Starts every node that does not run.

@@ -37,8 +37,8 @@ pub fn run(config: &Path, name: &str, point: Point) -> anyhow::Result<()> {
     runtime.block_on(async {
         let deployment = Deployment::read(config)?;
         let node = deployment.node(name)?;
-        let running = node::start_in(&deployment, node, place(&deployment, node)?, || {
-            let disk = DiskStorage::open(&deployment.data_of(node))?;
+        let running = node::start_in(&deployment, node, place(&deployment, node)?, |cabinet| {
+            let disk = DiskStorage::open(&deployment.data_of(node, cabinet))?;
             Ok(Arc::new(MortalStorage::new(Arc::new(disk), point)) as Arc<dyn Storage>)
         });
         Err(running.await?.failed().await)

@@ -209,8 +209,8 @@ impl Bench {
 }
 
 impl Service for Bench {
-    fn descriptor(&self) -> &'static Descriptor {
-        &BENCH
+    fn descriptor(&self) -> Descriptor {
+        BENCH
     }
 
     fn handle(&self, call: Call) -> Answer {
@@ -229,7 +229,7 @@ impl Service for Bench {
     }
 }
 
-static BENCH: Descriptor = Descriptor {
+const BENCH: Descriptor = Descriptor {
     id: ECHO.service,
     name: "bench",
     methods: &[

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use caps_certs_gen::{NodeCredentials, TrustAnchors};
+use caps_model::Services;
 use caps_node::deployment::Deployment;
 use caps_node::node::{self, Place};
 use caps_overlay::{Environment, Overlay, Rng, Tasks};
@@ -16,6 +17,8 @@ use crate::network::{MachineId, Network};
 /// The way to start front ends on one machine; clones are the same one.
 #[derive(Clone, Debug)]
 pub(crate) struct Door {
+    /// The node.
+    pub(super) name: String,
     pub(super) deployment: Arc<Deployment>,
     pub(super) network: Network,
     pub(super) machine: MachineId,
@@ -33,6 +36,11 @@ pub(crate) struct Door {
 pub(super) type Processes = Arc<Mutex<Vec<(SocketAddr, Tasks)>>>;
 
 impl Door {
+    /// Under which numbers whoever comes from here finds its cabinet.
+    pub(crate) fn services(&self) -> Services {
+        self.deployment.services_for(&self.name)
+    }
+
     /// Starts one more process, which joins the overlay as a leaf.
     pub(crate) async fn open(&self) -> anyhow::Result<Overlay> {
         let port = self.opened.fetch_add(1, Ordering::Relaxed) % PORTS;

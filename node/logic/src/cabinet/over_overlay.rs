@@ -7,7 +7,7 @@ use caps_model::messages::blobs::{self, Answer, Question};
 use caps_model::messages::cabinet::{self, Committed, ReplicaStatus};
 use caps_model::messages::inspect::{Inspect, Inspected};
 use caps_model::messages::{AskOutcome, Get, Got, History, Latest, Objects, Outcome, Subscribe, Timeline, Update};
-use caps_model::{Commit, Query, Wire, codec};
+use caps_model::{Commit, Query, Services, Wire, codec};
 use caps_overlay::{CallError, CallOptions, Identity, Layer, MethodId, Overlay, Replies, Retry, To};
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, join_all};
@@ -20,15 +20,16 @@ use super::{Ask, BlobRefusal, CabinetError, CabinetPort, Updates};
 /// A host serves on the overlay and calls over it, and an overlay takes its services when it starts. So this is made first, without an
 /// overlay, and given one by [`connect`](Self::connect) when there is one; until then, and after [`disconnect`](Self::disconnect), layer 1
 /// cannot be reached. Disconnecting also breaks the circle of references between overlay and host, so that both can be dropped.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct OverlayCabinet {
+    services: Services,
     overlay: RwLock<Option<Overlay>>,
 }
 
 impl OverlayCabinet {
-    /// A cabinet that cannot be reached yet.
-    pub fn new() -> Self {
-        Self::default()
+    /// The cabinet that has these services; it cannot be reached yet.
+    pub fn new(services: Services) -> Self {
+        Self { services, overlay: RwLock::default() }
     }
 
     /// From now on the cabinet is reached over this overlay.
@@ -52,13 +53,17 @@ impl OverlayCabinet {
         overlay.ok_or_else(|| CabinetError::Unavailable("this host is not on the overlay".to_owned()))
     }
 
+    fn id(&self, method: u16) -> MethodId {
+        MethodId { service: self.services.cabinet(), method }
+    }
+
     async fn call<Q: Wire, A: Wire>(&self, method: u16, question: Q, ask: Ask) -> Result<A, CabinetError> {
         self.send(method, encode(&question)?, ask).await
     }
 
     async fn send<A: Wire>(&self, method: u16, body: Bytes, ask: Ask) -> Result<A, CabinetError> {
         let overlay = self.overlay()?;
-        let reply = overlay.call(To::Layer(Layer::Cabinet), id(method), body, options(ask)).await?;
+        let reply = overlay.call(To::Layer(Layer::Cabinet), self.id(method), body, options(ask)).await?;
         codec::decode(&reply.body).map_err(|problem| CabinetError::Malformed(problem.to_string()))
     }
 }
@@ -97,7 +102,7 @@ impl CabinetPort for OverlayCabinet {
             let overlay = self.overlay()?;
             let node = at.map(|uri| replica(&uri)).transpose()?;
             let to = node.as_ref().map_or(To::Layer(Layer::Cabinet), To::Node);
-            let method = MethodId { service: blobs::SERVICE, method: blobs::ASK };
+            let method = MethodId { service: self.services.blobs(), method: blobs::ASK };
             let reply = overlay.call(to, method, encode(&question)?, options(ask)).await?;
             let answer = codec::decode(&reply.body).map_err(|problem| CabinetError::Malformed(problem.to_string()))?;
             Ok((answer, reply.from.uri().to_owned()))
@@ -109,7 +114,7 @@ impl CabinetPort for OverlayCabinet {
         async move {
             let overlay = self.overlay()?;
             let body = encode(&subscribe)?;
-            let replies = overlay.stream(To::Layer(Layer::Cabinet), id(cabinet::SUBSCRIBE), body, options(ask)).await?;
+            let replies = overlay.stream(To::Layer(Layer::Cabinet), self.id(cabinet::SUBSCRIBE), body, options(ask)).await?;
             Ok(Box::new(OverlayUpdates(replies)) as Box<dyn Updates>)
         }
         .boxed()
@@ -119,8 +124,8 @@ impl CabinetPort for OverlayCabinet {
         async move {
             let Ok(overlay) = self.overlay() else { return Vec::new() };
             let directory = overlay.directory();
-            let asked = directory.of_layer(Layer::Cabinet).map(|member| async {
-                let reply = overlay.call(To::Node(&member.identity), id(cabinet::STATUS), Bytes::new(), options(ask)).await;
+            let asked = directory.offering(Layer::Cabinet, self.services.cabinet()).map(|member| async {
+                let reply = overlay.call(To::Node(&member.identity), self.id(cabinet::STATUS), Bytes::new(), options(ask)).await;
                 let status = reply.map_err(|e| e.to_string()).and_then(|r| codec::decode(&r.body).map_err(|e| e.to_string()));
                 (member.identity.to_string(), status)
             });
@@ -182,10 +187,6 @@ fn of_blob(code: u16) -> Option<BlobRefusal> {
 fn replica(uri: &str) -> Result<Identity, CabinetError> {
     let identity = uri.parse::<Identity>().ok().filter(|identity| identity.layer() == Some(Layer::Cabinet));
     identity.ok_or_else(|| CabinetError::Blob(BlobRefusal::NotBegun, format!("{uri} is no replica")))
-}
-
-fn id(method: u16) -> MethodId {
-    MethodId { service: cabinet::SERVICE, method }
 }
 
 fn encode<T: Wire>(message: &T) -> Result<Bytes, CabinetError> {

@@ -151,7 +151,5 @@ impl Wire for Uploaded {}
 impl Wire for As<Download> {}
 impl Wire for Part {}
 
-/// The service's number on the overlay.
-pub const SERVICE: u16 = 3;
 /// The number of `ask`.
 pub const ASK: u16 = 1;

@@ -217,8 +217,6 @@ impl Wire for Join {
 }
 impl Wire for Admission {}
 
-/// The service's number on the overlay.
-pub const SERVICE: u16 = 1;
 /// The number of `query`.
 pub const QUERY: u16 = 1;
 /// The number of `get`.

@@ -146,8 +146,6 @@ impl Wire for Called {}
 impl Wire for Schemas {}
 impl Wire for HostStatus {}
 
-/// The service's number on the overlay.
-pub const SERVICE: u16 = 16;
 /// The number of `login`.
 pub const LOGIN: u16 = 1;
 /// The number of `call`.

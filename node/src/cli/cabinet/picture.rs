@@ -12,7 +12,7 @@ use futures_util::future::join_all;
 use serde_json::{Value as Json, json};
 
 use super::ask;
-use crate::deployment::{Deployment, Node, Survival};
+use crate::deployment::{Cabinet, Deployment, Node, Survival};
 use crate::output::{self, micros};
 
 /// A cabinet as its replicas tell it.
@@ -43,16 +43,16 @@ struct Row {
 
 impl Picture {
     /// Asks every node of layer 1. Those that do not answer are part of the picture, so this fails only when none does.
-    pub(super) async fn take(deployment: &Deployment, overlay: &Overlay, within: Duration) -> anyhow::Result<Self> {
-        let asked = deployment.layer(Layer::Cabinet).map(|node| async move {
-            let told = ask::<Members>(overlay, &node.identity, cabinet::MEMBERS, Vec::new(), within).await;
+    pub(super) async fn take(deployment: &Deployment, cabinet: &Cabinet, overlay: &Overlay, within: Duration) -> anyhow::Result<Self> {
+        let asked = deployment.keepers(cabinet).map(|node| async move {
+            let told = ask::<Members>(overlay, cabinet, &node.identity, cabinet::MEMBERS, Vec::new(), within).await;
             (node.identity.uri().to_owned(), told.map_err(|error| error.to_string()))
         });
         let told: BTreeMap<String, Result<Members, String>> = join_all(asked).await.into_iter().collect();
-        Self::of(deployment, &told)
+        Self::of(deployment, cabinet, &told)
     }
 
-    fn of(deployment: &Deployment, told: &BTreeMap<String, Result<Members, String>>) -> anyhow::Result<Self> {
+    fn of(deployment: &Deployment, cabinet: &Cabinet, told: &BTreeMap<String, Result<Members, String>>) -> anyhow::Result<Self> {
         let answers = told.values().filter_map(|told| told.as_ref().ok()).filter(|members| members.number != 0);
         // Who leads knows most; a leader that was overtaken and has not heard of it has an older term.
         let best = answers.max_by_key(|members| (members.leader.as_deref() == Some(&members.node), members.term, members.last_index));
@@ -64,8 +64,8 @@ impl Picture {
             leader: view.leader.as_deref().map(name),
             term: view.term,
             changing: view.changing,
-            rows: rows(deployment, told, view),
-            goal: deployment.cabinet.survives,
+            rows: rows(deployment, cabinet, told, view),
+            goal: cabinet.survives,
             survives: Survival::ALL.map(|goal| (goal, goal.missing(deployment, &voters))).into(),
             costs: costs(deployment, told, view),
         })
@@ -130,8 +130,8 @@ fn nobody_answered(told: &BTreeMap<String, Result<Members, String>>) -> String {
 }
 
 /// Every node that could keep the cabinet, and every member that the file does not have any more.
-fn rows(deployment: &Deployment, told: &BTreeMap<String, Result<Members, String>>, view: &Members) -> Vec<Row> {
-    let known = deployment.layer(Layer::Cabinet).map(|node| node.identity.uri());
+fn rows(deployment: &Deployment, cabinet: &Cabinet, told: &BTreeMap<String, Result<Members, String>>, view: &Members) -> Vec<Row> {
+    let known = deployment.keepers(cabinet).map(|node| node.identity.uri());
     let all: BTreeSet<&str> = known.chain(view.members.iter().map(|member| member.node.as_str())).collect();
     let mut rows: Vec<Row> = all.into_iter().flat_map(|uri| rows_of(uri, told.get(uri), view)).collect();
     let site = |row: &Row| deployment.sites.iter().position(|site| *site == row.site).unwrap_or(usize::MAX);
@@ -293,7 +293,7 @@ survives = "site"
             (uri("store-malmo"), Ok(members("store-malmo", 4, 60))),
             (uri("spare-lund"), Ok(members("spare-lund", 0, 0))),
         ];
-        let picture = Picture::of(&deployment, &told.into()).unwrap();
+        let picture = Picture::of(&deployment, deployment.cabinet(), &told.into()).unwrap();
         let rows: Vec<_> = picture.rows.iter().map(|row| (row.node.as_str(), row.number, row.part, row.behind)).collect();
         let expected = [
             ("spare-lund", None, "outside", Some(100)),

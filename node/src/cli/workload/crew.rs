@@ -56,7 +56,7 @@ impl Crew {
         report: UnboundedSender<(usize, Measured)>,
     ) -> anyhow::Result<Self> {
         let deployment = Arc::new(deployment);
-        let first = join(&deployment, front_end, timeout).await?;
+        let first = join_as(&deployment, front_end, timeout).await?;
         let shared = first.overlay().clone();
         let environment = shared.environment();
         // Other runs against the same cabinet started at another microsecond.
@@ -93,6 +93,12 @@ impl Crew {
     }
 }
 
+/// Joins as this front end, to work with its cabinet.
+async fn join_as(deployment: &Deployment, front_end: &str, timeout: Duration) -> anyhow::Result<Client> {
+    let cabinet = deployment.cabinet_of(deployment.node(front_end)?);
+    join(deployment, cabinet, front_end, timeout).await
+}
+
 impl Arrivals for FreshFrontEnds {
     fn arrive(&mut self, _left: Client) -> BoxFuture<'_, Result<Client, ArrivalError>> {
         async move {
@@ -101,7 +107,7 @@ impl Arrivals for FreshFrontEnds {
             if let Some(left) = left {
                 tokio::spawn(async move { left.drain(LEAVE).await });
             }
-            let client = join(&self.deployment, &self.name, self.timeout).await.map_err(|error| ArrivalError(format!("{error:#}")))?;
+            let client = join_as(&self.deployment, &self.name, self.timeout).await.map_err(|error| ArrivalError(format!("{error:#}")))?;
             *self.own.lock().expect("no holder of this lock panics") = Some(client.overlay().clone());
             Ok(client)
         }

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use caps_model::messages::{blobs, cabinet};
+use caps_model::Services;
+use caps_model::messages::blobs;
 use caps_overlay::{CallError, CallOptions, Identity, MethodId, Overlay, Priority, To};
 use futures_util::future::BoxFuture;
 use tokio::time::Instant;
@@ -30,25 +31,26 @@ pub(crate) trait Peers: Send + Sync + 'static {
 /// The other replicas over the overlay.
 pub(crate) struct OverlayPeers {
     overlay: Overlay,
+    services: Services,
 }
 
 impl OverlayPeers {
-    pub(crate) fn new(overlay: Overlay) -> Self {
-        Self { overlay }
+    pub(crate) fn new(overlay: Overlay, services: Services) -> Self {
+        Self { overlay, services }
     }
 }
 
 impl Peers for OverlayPeers {
     fn send(&self, to: &Identity, message: Bytes, priority: Priority) -> bool {
-        let method = MethodId { service: raft::SERVICE, method: raft::MESSAGE };
+        let method = MethodId { service: self.services.consensus(), method: raft::MESSAGE };
         // Consensus repeats what is lost, so that a full queue or an absent peer needs no more than being said.
         self.overlay.notify(to, method, message, priority).is_ok()
     }
 
     fn call(&self, to: &Identity, method: u16, body: Bytes, deadline: Instant) -> BoxFuture<'static, Result<Bytes, CallError>> {
+        let method = MethodId { service: self.services.cabinet(), method };
         let (overlay, to) = (self.overlay.clone(), to.clone());
         Box::pin(async move {
-            let method = MethodId { service: cabinet::SERVICE, method };
             let within = deadline.saturating_duration_since(Instant::now());
             let options = CallOptions { deadline: within, ..CallOptions::default() };
             overlay.call(To::Node(&to), method, body, options).await.map(|reply| reply.body)
@@ -56,9 +58,9 @@ impl Peers for OverlayPeers {
     }
 
     fn ask_blob(&self, to: &Identity, question: Bytes, deadline: Instant) -> BoxFuture<'static, Result<Bytes, CallError>> {
+        let method = MethodId { service: self.services.blobs(), method: blobs::ASK };
         let (overlay, to) = (self.overlay.clone(), to.clone());
         Box::pin(async move {
-            let method = MethodId { service: blobs::SERVICE, method: blobs::ASK };
             let within = deadline.saturating_duration_since(Instant::now());
             let options = CallOptions { deadline: within, priority: Priority::Bulk, repeatable: true, ..CallOptions::default() };
             overlay.call(To::Node(&to), method, question, options).await.map(|reply| reply.body)

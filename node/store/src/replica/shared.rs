@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use caps_model::messages::cabinet::{MemberStatus, Members, ReplicaRole, ReplicaStatus, RoundTrip};
-use caps_model::{Name, Position};
+use caps_model::{Name, Position, Services};
 use caps_overlay::{Failure, Identity, Rng, WallClock, watch};
 use raft::eraftpb::Message;
 use tokio::sync::{Notify, mpsc, oneshot};
@@ -35,6 +35,8 @@ pub(crate) type AnyCabinet = Cabinet<Box<dyn State>>;
 /// What the parts of one replica share.
 pub(crate) struct Shared {
     pub(crate) cabinet_name: Name,
+    /// Under which numbers this cabinet's replicas are found.
+    pub(crate) services: Services,
     pub(crate) identity: Identity,
     /// Every other node that may keep a replica.
     pub(crate) others: Vec<Identity>,
@@ -171,6 +173,7 @@ impl Shared {
     pub(crate) fn new(parts: Parts) -> Self {
         let mark = parts.cabinet.mark();
         Self {
+            services: Services::of(&parts.cabinet_name),
             cabinet_name: parts.cabinet_name,
             identity: parts.identity,
             others: parts.others,

@@ -22,8 +22,8 @@ impl BlobService {
 }
 
 impl Service for BlobService {
-    fn descriptor(&self) -> &'static Descriptor {
-        &DESCRIPTOR
+    fn descriptor(&self) -> Descriptor {
+        Descriptor { id: self.shared.services.blobs(), name: "blobs", methods: METHODS }
     }
 
     fn handle(&self, call: Call) -> Answer {
@@ -48,12 +48,8 @@ impl fmt::Debug for BlobService {
     }
 }
 
-static DESCRIPTOR: Descriptor = Descriptor {
-    id: blobs::SERVICE,
-    name: "blobs",
-    methods: &[MethodDescriptor {
-        id: blobs::ASK,
-        name: "ask",
-        callers: &[Caller::Layer(Layer::Host), Caller::Layer(Layer::Cabinet), Caller::Admin],
-    }],
-};
+const METHODS: &[MethodDescriptor] = &[MethodDescriptor {
+    id: blobs::ASK,
+    name: "ask",
+    callers: &[Caller::Layer(Layer::Host), Caller::Layer(Layer::Cabinet), Caller::Admin],
+}];

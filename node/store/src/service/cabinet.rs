@@ -125,8 +125,8 @@ impl CabinetService {
 }
 
 impl Service for CabinetService {
-    fn descriptor(&self) -> &'static Descriptor {
-        &DESCRIPTOR
+    fn descriptor(&self) -> Descriptor {
+        Descriptor { id: self.shared.services.cabinet(), name: "cabinet", methods: METHODS }
     }
 
     fn handle(&self, call: Call) -> Answer {
@@ -186,24 +186,20 @@ fn encode<A: Wire>(answer: &A) -> Result<Bytes, Failure> {
 const HOST: Caller = Caller::Layer(Layer::Host);
 const REPLICA: Caller = Caller::Layer(Layer::Cabinet);
 
-static DESCRIPTOR: Descriptor = Descriptor {
-    id: cabinet::SERVICE,
-    name: "cabinet",
-    methods: &[
-        MethodDescriptor { id: cabinet::QUERY, name: "query", callers: &[HOST, Caller::Admin] },
-        MethodDescriptor { id: cabinet::GET, name: "get", callers: &[HOST, Caller::Admin] },
-        MethodDescriptor { id: cabinet::HISTORY, name: "history", callers: &[HOST, Caller::Admin] },
-        MethodDescriptor { id: cabinet::INSPECT, name: "inspect", callers: &[HOST, Caller::Admin] },
-        MethodDescriptor { id: cabinet::LATEST, name: "latest", callers: &[HOST, Caller::Admin] },
-        MethodDescriptor { id: cabinet::COMMIT, name: "commit", callers: &[HOST, REPLICA] },
-        MethodDescriptor { id: cabinet::OUTCOME, name: "outcome", callers: &[HOST, REPLICA, Caller::Admin] },
-        MethodDescriptor { id: cabinet::SUBSCRIBE, name: "subscribe", callers: &[HOST, Caller::Admin] },
-        MethodDescriptor { id: cabinet::STATUS, name: "status", callers: &[HOST, REPLICA, Caller::Admin] },
-        MethodDescriptor { id: cabinet::MEMBERS, name: "members", callers: &[HOST, REPLICA, Caller::Admin] },
-        MethodDescriptor { id: cabinet::ORDER, name: "order", callers: &[REPLICA, Caller::Admin] },
-        MethodDescriptor { id: cabinet::JOIN, name: "join", callers: &[REPLICA] },
-        MethodDescriptor { id: backup::BACK_UP, name: "back up", callers: &[Caller::Admin] },
-        MethodDescriptor { id: audit::OBLITERATE, name: "obliterate", callers: &[REPLICA, Caller::Admin] },
-        MethodDescriptor { id: audit::HEAD, name: "head", callers: &[HOST, REPLICA, Caller::Admin] },
-    ],
-};
+const METHODS: &[MethodDescriptor] = &[
+    MethodDescriptor { id: cabinet::QUERY, name: "query", callers: &[HOST, Caller::Admin] },
+    MethodDescriptor { id: cabinet::GET, name: "get", callers: &[HOST, Caller::Admin] },
+    MethodDescriptor { id: cabinet::HISTORY, name: "history", callers: &[HOST, Caller::Admin] },
+    MethodDescriptor { id: cabinet::INSPECT, name: "inspect", callers: &[HOST, Caller::Admin] },
+    MethodDescriptor { id: cabinet::LATEST, name: "latest", callers: &[HOST, Caller::Admin] },
+    MethodDescriptor { id: cabinet::COMMIT, name: "commit", callers: &[HOST, REPLICA] },
+    MethodDescriptor { id: cabinet::OUTCOME, name: "outcome", callers: &[HOST, REPLICA, Caller::Admin] },
+    MethodDescriptor { id: cabinet::SUBSCRIBE, name: "subscribe", callers: &[HOST, Caller::Admin] },
+    MethodDescriptor { id: cabinet::STATUS, name: "status", callers: &[HOST, REPLICA, Caller::Admin] },
+    MethodDescriptor { id: cabinet::MEMBERS, name: "members", callers: &[HOST, REPLICA, Caller::Admin] },
+    MethodDescriptor { id: cabinet::ORDER, name: "order", callers: &[REPLICA, Caller::Admin] },
+    MethodDescriptor { id: cabinet::JOIN, name: "join", callers: &[REPLICA] },
+    MethodDescriptor { id: backup::BACK_UP, name: "back up", callers: &[Caller::Admin] },
+    MethodDescriptor { id: audit::OBLITERATE, name: "obliterate", callers: &[REPLICA, Caller::Admin] },
+    MethodDescriptor { id: audit::HEAD, name: "head", callers: &[HOST, REPLICA, Caller::Admin] },
+];

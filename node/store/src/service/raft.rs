@@ -9,8 +9,6 @@ use caps_overlay::{Answer, Call, Caller, Descriptor, Layer, MethodDescriptor, Se
 use super::failure;
 use crate::replica::{Shared, message};
 
-/// The service's number on the overlay.
-pub const SERVICE: u16 = 2;
 /// The number of `message`: one consensus message; nothing is answered.
 pub const MESSAGE: u16 = 1;
 
@@ -36,8 +34,8 @@ impl RaftService {
 }
 
 impl Service for RaftService {
-    fn descriptor(&self) -> &'static Descriptor {
-        &DESCRIPTOR
+    fn descriptor(&self) -> Descriptor {
+        Descriptor { id: self.shared.services.consensus(), name: "raft", methods: METHODS }
     }
 
     fn handle(&self, call: Call) -> Answer {
@@ -55,8 +53,4 @@ impl fmt::Debug for RaftService {
     }
 }
 
-static DESCRIPTOR: Descriptor = Descriptor {
-    id: SERVICE,
-    name: "raft",
-    methods: &[MethodDescriptor { id: MESSAGE, name: "message", callers: &[Caller::Layer(Layer::Cabinet)] }],
-};
+const METHODS: &[MethodDescriptor] = &[MethodDescriptor { id: MESSAGE, name: "message", callers: &[Caller::Layer(Layer::Cabinet)] }];

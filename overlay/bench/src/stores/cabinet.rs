@@ -12,7 +12,7 @@ use bytes::Bytes;
 use caps_certs_gen::{Algorithm, Directory, Identity, Layer, NodeCredentials, Order, TrustAnchors};
 use caps_model::messages::cabinet::{self, Committed, ReplicaRole, ReplicaStatus};
 use caps_model::messages::{Get, Got};
-use caps_model::{Author, Change, Commit, CommitId, Name, ObjectId, Record, Value, Wire, codec};
+use caps_model::{Author, Change, Commit, CommitId, Name, ObjectId, Record, Services, Value, Wire, codec};
 use caps_overlay::{CallOptions, Config, Environment, MethodId, Overlay, Rng, Seed, To};
 use tokio::time::{Instant, sleep};
 
@@ -130,7 +130,7 @@ impl Cabinet {
 }
 
 async fn call<A: Wire>(overlay: &Overlay, replica: &Identity, method: u16, body: Bytes) -> anyhow::Result<A> {
-    let method = MethodId { service: cabinet::SERVICE, method };
+    let method = MethodId { service: Services::of(&Name::fixed("main")).cabinet(), method };
     let reply = overlay.call(To::Node(replica), method, body, CallOptions::default()).await?;
     Ok(codec::decode(&reply.body)?)
 }

@@ -81,11 +81,11 @@ impl Run {
             Fault::ClockDrift { ppm, .. } => self.world.machine_clock(node)?.drift(*ppm),
             Fault::DiskFull { .. } => {
                 self.sick.insert(node.to_owned());
-                self.world.disk(node)?.limit_capacity(0);
+                self.world.disks(node)?.for_each(|disk| disk.limit_capacity(0));
             }
             Fault::SyncFails { .. } => {
                 self.sick.insert(node.to_owned());
-                self.world.disk(node)?.fail_sync(0);
+                self.world.disks(node)?.for_each(|disk| disk.fail_sync(0));
             }
             Fault::NatRebind { .. } => self.world.rebind(node)?,
             Fault::AddressChange { .. } => self.world.move_away(node)?,
@@ -118,7 +118,7 @@ impl Run {
                 Fault::Isolate { .. } => self.isolate(node, false)?,
                 Fault::ClockJump { seconds, .. } => self.world.machine_clock(node)?.jump(-seconds * 1_000_000),
                 Fault::ClockDrift { .. } => self.world.machine_clock(node)?.drift(0),
-                Fault::DiskFull { .. } => self.world.disk(node)?.limit_capacity(u64::MAX),
+                Fault::DiskFull { .. } => self.world.disks(node)?.for_each(|disk| disk.limit_capacity(u64::MAX)),
                 _ => continue,
             }
             self.tell(&format!("end of {}: {node}", fault.kind()));
@@ -249,7 +249,7 @@ impl Run {
             Target::Leader => self.world.leader(),
             Target::Follower => {
                 let leader = self.world.leader();
-                self.world.deployment().cabinet.voters.iter().find(|voter| Some(*voter) != leader.as_ref()).cloned()
+                self.world.deployment().cabinet().voters.iter().find(|voter| Some(*voter) != leader.as_ref()).cloned()
             }
         }
     }

@@ -21,7 +21,7 @@ impl Run {
             self.world.set_paused(&name, false)?;
         }
         for name in self.world.names(Layer::Cabinet) {
-            self.world.disk(&name)?.limit_capacity(u64::MAX);
+            self.world.disks(&name)?.for_each(|disk| disk.limit_capacity(u64::MAX));
         }
         let everybody: Vec<String> = self.servers().into_iter().chain(self.front_ends()).collect();
         for name in everybody.iter().filter(|name| !self.world.is_up(name)) {

@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use caps_certs_gen::Layer;
 use caps_frontend::Client;
 use caps_model::messages::{From, History, Outcome as CommitOutcome, Update};
 use caps_model::{CommitId, Name, Object, ObjectId, Query};
@@ -50,14 +49,16 @@ impl Run {
             self.broken("serializable", problem);
         }
         let members = self.replicas();
-        let nodes = self.world.deployment().layer(Layer::Cabinet).filter(|node| members.contains(&node.name));
+        let deployment = self.world.deployment();
+        let nodes = deployment.keepers(deployment.cabinet()).filter(|node| members.contains(&node.name));
         let replicas: Vec<_> = nodes.map(|node| (node.name.clone(), node.identity.clone())).collect();
         let objects: Vec<ObjectId> = messages.iter().chain(cases).map(|object| object.id).collect();
+        let services = self.world.deployment().cabinet().services();
         let administrator = self.world.administrator().await?;
-        for problem in closing::unequal(&administrator, &replicas, &objects).await?.into_iter().take(VIOLATIONS_MAX) {
+        for problem in closing::unequal(&administrator, services, &replicas, &objects).await?.into_iter().take(VIOLATIONS_MAX) {
             self.broken("equal-replicas", problem);
         }
-        for problem in closing::unanswering(&administrator, &replicas).await? {
+        for problem in closing::unanswering(&administrator, services, &replicas).await? {
             self.broken("recovers", problem);
         }
         let followed = 2 * self.scenario.load.watchers.min(self.front_ends().len());

@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use caps_certs_gen::{Authority, Key, TrustAnchors};
-use caps_model::Wire;
 use caps_model::messages::cabinet;
 use caps_model::messages::cabinet::ReplicaStatus;
+use caps_model::{Services, Wire};
 use caps_overlay::{CallOptions, Config, MethodId, Replies, Seed, To, WallClock};
 
 use super::*;
@@ -153,7 +153,7 @@ struct Watched {
 impl Watched {
     async fn start(host: &Overlay, replica: Identity, from: From) -> Self {
         let subscribe = Subscribe::new(Query::all(Name::fixed("thing")), from).every_change();
-        let method = MethodId { service: cabinet::SERVICE, method: cabinet::SUBSCRIBE };
+        let method = MethodId { service: services().cabinet(), method: cabinet::SUBSCRIBE };
         let options = CallOptions::default();
         let replies = host.stream(To::Node(&replica), method, bytes(&subscribe), options).await.unwrap();
         Self { replies, seen: Vec::new(), from }
@@ -209,7 +209,7 @@ async fn bound(bind: SocketAddr) -> Environment {
 
 /// Asks until it is acknowledged, as a host does: the id makes that safe.
 async fn commit_at(host: &Overlay, to: To<'_>, id: u128) {
-    let method = MethodId { service: cabinet::SERVICE, method: COMMIT };
+    let method = MethodId { service: services().cabinet(), method: COMMIT };
     for _ in 0..50 {
         let options = CallOptions { deadline: Duration::from_secs(5), ..CallOptions::default() };
         match host.call(to, method, bytes(&commit_of(id)), options).await {
@@ -226,6 +226,10 @@ async fn commit_at(host: &Overlay, to: To<'_>, id: u128) {
 
 fn bytes<T: Wire>(message: &T) -> Bytes {
     codec::encode(message).unwrap().into()
+}
+
+fn services() -> Services {
+    Services::of(&Name::fixed("main"))
 }
 
 fn name(voter: u64) -> String {
