@@ -17,11 +17,11 @@ use crate::output;
 ///
 /// First the objects there are, then each change once, in order, whatever happens to hosts and lines in between. A condition such as
 /// `due_at < now + 2d` brings and takes objects as time passes. With --limit only the first objects of an order, as a list that is drawn anew
-/// when it changes. With --columns only what changes these attributes. With --from only what changed after that position: the last one
+/// when it changes; a condition on what an object refers to, such as `customer.country = SE`, needs one. With --columns only what changes these attributes. With --from only what changed after that position: the last one
 /// printed, to go on where an earlier watch ended.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  caps watch case\n  caps watch case 'status != closed' --as desk-kiruna\n  \
-    caps watch case 'status = open' --order due_at --limit 20\n  caps watch case 'due_at < now + 2d' --columns number,due_at\n  \
+    caps watch case 'status = open' --order due_at --limit 20\n  caps watch case \"customer.address like '%.se'\" --limit 50\n  caps watch case 'due_at < now + 2d' --columns number,due_at\n  \
     caps watch case --objects '#01jd...' --columns status\n  caps watch message --from 812 --json")]
 pub(super) struct Watch {
     /// The entity.

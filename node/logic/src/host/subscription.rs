@@ -157,7 +157,8 @@ impl<'a> Feed<'a> {
     async fn listen(&mut self, from: StartAt, ask: Ask) -> Result<Box<dyn Updates>, CabinetError> {
         // Somebody in no group sees nothing, and hears when that changes.
         let Some(rights) = self.principal.sees() else { return Ok(Box::new(Nothing)) };
-        let query = self.subscribe.query.clone().and(rights);
+        let mut query = self.subscribe.query.clone();
+        query.filter = query.filter.of_others(&rights).and(rights);
         let ask = Ask { deadline: Instant::now() + SUBSCRIBED_FOR, ..ask };
         self.host.cabinet.subscribe(Subscribe { query, from, ..self.subscribe.clone() }, ask).await
     }

@@ -12,7 +12,7 @@
 //! | some attributes | [`Subscribe::attributes`] | only what changes them, and only their values |
 //!
 //! A reader that is slower than what it follows is told where it all ended up rather than every step: such an update is *coalesced* and says
-//! so. Who needs every step asks for [`every_change`](Subscribe::every_change), and is as far behind as it is slow.
+//! so. Conditions on what an object refers to can be followed in the first of an order only. Who needs every step asks for [`every_change`](Subscribe::every_change), and is as far behind as it is slow.
 
 use bincode::{Decode, Encode};
 
@@ -108,8 +108,11 @@ pub enum ObjectChange {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Elusive {
     /// The query holds for other reasons than what is in an object.
-    #[error("a subscription cannot reach through relations: follow the objects referred to as well")]
+    #[error("a subscription that reaches through relations shows the first objects of an order: give it a limit of 1 to {WINDOW_MAX}")]
     Through,
+    /// It holds for other reasons than what is in an object, and by time alone.
+    #[error("a subscription cannot compare what is referred to with now: follow those objects as well")]
+    ThroughNow,
     /// More objects than one subscription follows by name.
     #[error("a subscription follows at most {GET_MAX} given objects, not {0}")]
     Objects(usize),
@@ -159,8 +162,11 @@ impl Subscribe {
 
     /// Whether this can be followed at all; a sentence for the asker if not.
     pub fn check(&self) -> Result<(), Elusive> {
-        if self.query.filter.reaches_through() {
+        if self.query.filter.reaches_through() && !self.window {
             return Err(Elusive::Through);
+        }
+        if self.query.filter.compares_others_with_now() {
+            return Err(Elusive::ThroughNow);
         }
         if self.objects.len() > GET_MAX {
             return Err(Elusive::Objects(self.objects.len()));
@@ -311,11 +317,15 @@ mod tests {
 
     #[test]
     fn what_cannot_be_followed_is_refused_with_a_reason() {
-        let through = Query::all(Name::fixed("case")).and("customer.name = Anna".parse().unwrap());
+        let reaching = |filter: &str| Query::all(Name::fixed("case")).and(filter.parse().unwrap());
+        let (through, through_now) = (reaching("customer.name = Anna"), reaching("customer.until < now"));
         let table = [
             (subscribe(), None),
             (subscribe().window(), None),
-            (Subscribe::new(through, From::Present), Some(Elusive::Through)),
+            (Subscribe::new(through.clone(), From::Present), Some(Elusive::Through)),
+            (Subscribe::new(through.clone(), From::Present).window(), None),
+            (Subscribe::new(through.limit(9), From::Present).window(), None),
+            (Subscribe::new(through_now.limit(9), From::Present).window(), Some(Elusive::ThroughNow)),
             (subscribe().objects((0..1_001).map(ObjectId)), Some(Elusive::Objects(1_001))),
             (subscribe().attributes((0..65).map(|_| Name::fixed("a"))), Some(Elusive::Attributes(65))),
             (Subscribe { query: subscribe().query.limit(1_001), ..subscribe().window() }, Some(Elusive::Window(1_001))),

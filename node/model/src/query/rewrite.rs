@@ -76,6 +76,26 @@ impl Filter {
         self.any(&mut |filter| matches!(filter, Self::Through { .. }))
     }
 
+    /// Whether it compares objects that others refer to with now.
+    pub fn compares_others_with_now(&self) -> bool {
+        self.any(&mut |filter| matches!(filter, Self::Through { filter, .. } if filter.is_relative_to_now()))
+    }
+
+    /// The filter with this conjoined to what each object that others refer to satisfies, and to nothing else.
+    #[must_use]
+    pub fn of_others(self, also: &Self) -> Self {
+        let each = |filters: Vec<Self>| filters.into_iter().map(|filter| filter.of_others(also)).collect();
+        match self {
+            Self::All | Self::Where(_) | Self::Text(_) => self,
+            Self::Through { attribute, entity, filter } => {
+                Self::Through { attribute, entity, filter: Box::new(filter.of_others(also).and(also.clone())) }
+            }
+            Self::And(filters) => Self::And(each(filters)),
+            Self::Or(filters) => Self::Or(each(filters)),
+            Self::Not(filter) => Self::Not(Box::new(filter.of_others(also))),
+        }
+    }
+
     /// The attributes of the object itself that it names; those of objects that it refers to are not among them.
     pub fn attributes(&self) -> BTreeSet<&Name> {
         let mut found = BTreeSet::new();
@@ -111,4 +131,20 @@ fn bound<E>(bound: Bound<Value>, put: &mut impl FnMut(Value) -> Result<Vec<Value
         Bound::Included(value) => put(value)?.into_iter().next().map_or(Bound::Unbounded, Bound::Included),
         Bound::Excluded(value) => put(value)?.into_iter().next().map_or(Bound::Unbounded, Bound::Excluded),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_conjoined_for_others_is_for_all_of_them_and_for_nobody_else() {
+        let filter: Filter = "number = 1 and (customer.country = SE or not agent.group.name = desk)".parse().unwrap();
+        let rights: Filter = "readers = g".parse().unwrap();
+        let Filter::And(all) = filter.of_others(&rights) else { panic!("it was a conjunction") };
+        assert_eq!(all[0].to_string(), "number = 1");
+        let expected = ["customer.(country = SE and readers = g)", "not agent.(group.(name = desk and readers = g) and readers = g)"];
+        let Filter::Or(any) = &all[1] else { panic!("it was a disjunction") };
+        assert_eq!(any.iter().map(ToString::to_string).collect::<Vec<_>>(), expected);
+    }
 }

@@ -6,6 +6,7 @@
 
 mod marks;
 mod ranges;
+mod referred;
 mod table;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -16,6 +17,7 @@ use caps_model::{Entry, Filter, Name, Object, ObjectId, Value};
 
 use self::marks::Marks;
 use self::ranges::Ranges;
+use self::referred::Referred;
 use self::table::Table;
 use super::WatcherId;
 use super::sought::Sought;
@@ -27,6 +29,7 @@ pub(super) struct Interests {
     entities: BTreeMap<Name, EntityInterests>,
     anchors: HashMap<WatcherId, (Name, Box<[Anchor]>)>,
     marks: Marks,
+    referred: Referred,
 }
 
 #[derive(Debug, Default)]
@@ -69,11 +72,13 @@ impl Interests {
             named => Some(named.iter().map(|object: &ObjectId| Anchor::Object(self.marks.of_object(*object))).collect()),
         };
         entity.tie(id, anchors.as_deref());
+        self.referred.add(id, sought.filter());
         self.anchors.insert(id, (name.clone(), anchors.unwrap_or_default().into()));
     }
 
     /// Forgets a watcher, and the places that only it needed.
     pub(super) fn remove(&mut self, id: WatcherId) {
+        self.referred.remove(id);
         let Some((name, anchors)) = self.anchors.remove(&id) else { return };
         let Some(entity) = self.entities.get_mut(&name) else { return };
         entity.untie(id, &anchors);
@@ -86,6 +91,7 @@ impl Interests {
     pub(super) fn concerned(&self, changes: &[Changed]) -> Vec<WatcherId> {
         let mut concerned = Vec::new();
         for change in changes {
+            self.referred.concerned(change, &mut concerned);
             for entity in change.after.entities().filter_map(|entity| self.entities.get(entity)) {
                 concerned.extend(&entity.any);
                 entity.objects.gather(self.marks.of_object(change.after.id), &mut concerned);

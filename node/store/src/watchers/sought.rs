@@ -16,6 +16,7 @@ pub(super) struct Sought {
     objects: Box<[ObjectId]>,
     /// None: all.
     attributes: Box<[Name]>,
+    reaches_through: bool,
 }
 
 impl Sought {
@@ -25,7 +26,8 @@ impl Sought {
         objects.sort_unstable();
         objects.dedup();
         let unbound = query.filter.is_relative_to_now().then(|| Box::new(query.filter.clone()));
-        Self { query: query.at(now_us), unbound, objects: objects.into(), attributes: attributes.into() }
+        let reaches_through = query.filter.reaches_through();
+        Self { query: query.at(now_us), unbound, objects: objects.into(), attributes: attributes.into(), reaches_through }
     }
 
     /// The query, bound to the present moment of the reader.
@@ -36,6 +38,11 @@ impl Sought {
     /// The filter as it was asked for.
     pub(super) fn filter(&self) -> &Filter {
         self.unbound.as_deref().unwrap_or(&self.query.filter)
+    }
+
+    /// Whether it says something about what its objects refer to, which no object shows by itself.
+    pub(super) fn reaches_through(&self) -> bool {
+        self.reaches_through
     }
 
     /// The objects it is limited to; none: it is not.

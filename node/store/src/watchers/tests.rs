@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use caps_model::messages::{From, ObjectChange, Subscribe, Update};
-use caps_model::{Name, Object, ObjectId, Position, Query, Value};
+use caps_model::{Filter, Name, Object, ObjectId, Position, Query, Value};
 use proptest::prelude::*;
 
 use super::*;
@@ -277,6 +277,33 @@ fn a_window_shows_the_first_of_an_order() {
     assert_eq!(render(&desk.drain(later)), ["6 -6 ~3@0 +1@1 ~2@2 since 3"]);
     let present = desk.follow(Subscribe { from: From::After(Position(6)), ..window });
     assert_eq!(render(&desk.drain(present)), [""; 0]);
+}
+
+#[test]
+fn a_window_sees_through_relations() {
+    let mut desk = Desk::new(Limits::default());
+    let customer = |id: u128, country: &str| create(id, "customer", vec![("country", vec![Value::text(country)])]);
+    let of = |id: u128, customer: u128| create(id, "case", vec![("customer", vec![Value::Reference(ObjectId(customer))])]);
+    let moved = |id: u128, country: &str| update(id, vec![("country", vec![Value::text(country)])]);
+    desk.change(vec![customer(1, "SE"), customer(2, "NO"), of(11, 1), of(12, 2)]);
+    let filter = Filter::Through {
+        attribute: Name::fixed("customer"),
+        entity: Some(Name::fixed("customer")),
+        filter: Box::new(Filter::equal(Name::fixed("country"), Value::text("SE"))),
+    };
+    let window = Subscribe::new(Query::all(Name::fixed("case")).and(filter).limit(10), From::Present).window();
+    let id = desk.follow(window.clone());
+    assert_eq!(render(&desk.drain(id)), ["1 [11] all"]);
+    assert_eq!(desk.change(vec![create(3, "part", vec![])]), [], "neither a case nor what cases refer to");
+    assert_eq!(desk.change(vec![moved(2, "SE")]), [id]);
+    assert_eq!(render(&desk.drain(id)), ["3 +12@1"]);
+    desk.change(vec![delete(1), of(13, 2)]);
+    assert_eq!(render(&desk.drain(id)), ["4 -11 +13@1"]);
+    let later = desk.follow(Subscribe { from: From::After(Position(3)), ..window });
+    assert_eq!(render(&desk.drain(later)), ["4 [12, 13] all"], "who resumes starts anew");
+    desk.watchers.remove(id);
+    desk.watchers.remove(later);
+    assert_eq!(desk.change(vec![moved(2, "NO")]), []);
 }
 
 #[test]

@@ -179,7 +179,9 @@ impl Watcher {
                 complete = false;
                 break;
             }
-            if let Some(object) = state.object_at(id, self.done)?.filter(|object| self.sought.matches(object)) {
+            // A window has found those that match, as of this place.
+            let matches = |object: &Object| self.window.is_some() || self.sought.matches(object);
+            if let Some(object) = state.object_at(id, self.done)?.filter(matches) {
                 let object = self.sought.shown(&object);
                 bytes += object_bytes(&object);
                 objects.push(object);
@@ -371,8 +373,8 @@ impl Watcher {
     /// Finds out what the window of a reader that resumes was.
     fn restore_window(&mut self, merge: Option<Box<Merge>>, around: Around<'_>) -> Result<Next, StateError> {
         let mut merge = merge.unwrap_or_else(|| Box::new(Merge::new(self.done)));
-        if self.clock.is_some() {
-            // What time did to it is not worth finding out: a window is small.
+        if self.clock.is_some() || self.sought.reaches_through() {
+            // What time or others did to it is not worth finding out: a window is small.
             return Ok(self.start_anew(around));
         }
         match merge_some(&mut merge, &self.sought, around)? {

@@ -2,7 +2,8 @@
 //!
 //! A window remembers which objects it shows and in which version, 24 bytes each, and nothing of what they hold: how it looks now is asked of the
 //! state like any query, and how its objects looked before is in their history. So only its newest state is ever told, and a commit that
-//! falls behind its end is not worth asking for.
+//! falls behind its end is not worth asking for. One that says something about what its objects refer to asks again after every commit that
+//! may have to do with either.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::ControlFlow;
@@ -116,8 +117,9 @@ impl Window {
     }
 
     fn is_touched_by(&self, change: &Changed, sought: &Sought) -> bool {
-        // Whatever becomes of one that is shown is seen.
-        self.members.iter().any(|(id, _)| *id == change.after.id)
+        // Whatever becomes of one that is shown is seen; and what others refer to is known to matter, by what it is.
+        sought.reaches_through()
+            || self.members.iter().any(|(id, _)| *id == change.after.id)
             || (sought.matches(&change.after) && self.end.as_ref().is_none_or(|end| !sought.query().is_after(&change.after, end)))
     }
 }

@@ -1,10 +1,10 @@
 //! Readers of every kind, at any pace, resuming anywhere: what each has is, at every place that it is told, what its query says of that place.
 
+use std::borrow::Cow;
 use std::ops::Bound;
 
-use caps_model::Filter;
 use caps_model::messages::projected;
-use caps_model::query::{Condition, Test};
+use caps_model::query::{Condition, Relations, Test};
 
 use super::*;
 
@@ -67,8 +67,11 @@ impl Copyist {
         let query = self.subscribe.query.clone().at(moment.unwrap_or_default());
         let named = |id: &ObjectId| self.subscribe.objects.is_empty() || self.subscribe.objects.contains(id);
         let ids = (1..9).map(ObjectId).filter(named);
-        let mut expected: Vec<Object> =
-            ids.filter_map(|id| desk.cabinet.state().object_at(id, position).unwrap()).filter(|object| query.matches(object)).collect();
+        let then = Then { state: desk.cabinet.state(), position };
+        let mut expected: Vec<Object> = ids
+            .filter_map(|id| desk.cabinet.state().object_at(id, position).unwrap())
+            .filter(|object| query.matches_among(object, &then).unwrap())
+            .collect();
         let mut copy = self.copy.clone();
         if self.subscribe.window {
             query.arrange(&mut expected);
@@ -81,6 +84,32 @@ impl Copyist {
             copy.iter_mut().chain(&mut expected).for_each(|object| object.version = Position::ZERO);
         }
         assert_eq!(copy, expected, "{:?}", self.subscribe);
+    }
+}
+
+/// Everything as it was at a position.
+struct Then<'a> {
+    state: &'a MemoryState,
+    position: Position,
+}
+
+impl Relations for Then<'_> {
+    type Error = StateError;
+
+    fn related(&self, id: ObjectId) -> Result<Option<Cow<'_, Object>>, StateError> {
+        Ok(self.state.object_at(id, self.position)?.map(Cow::Owned))
+    }
+}
+
+/// The filter without the entities that are referred to: here any object refers to any.
+fn unhinted(filter: Filter) -> Filter {
+    let each = |filters: Vec<Filter>| filters.into_iter().map(unhinted).collect();
+    match filter {
+        Filter::Through { attribute, filter, .. } => Filter::Through { attribute, entity: None, filter: Box::new(unhinted(*filter)) },
+        Filter::And(filters) => Filter::And(each(filters)),
+        Filter::Or(filters) => Filter::Or(each(filters)),
+        Filter::Not(filter) => Filter::Not(Box::new(unhinted(*filter))),
+        other => other,
     }
 }
 
@@ -116,7 +145,8 @@ fn subscribe() -> impl Strategy<Value = Subscribe> {
     let attributes = prop_oneof![2 => Just(Vec::new()), 1 => prop::collection::vec(name(), 1..3)];
     let objects = prop_oneof![3 => Just(Vec::new()), 1 => prop::collection::vec((1..9_u128).prop_map(ObjectId), 1..4)];
     let relative = prop::option::weighted(0.5, (name(), bound(), -3..4_i64, any::<bool>()));
-    (plain_query(), relative, attributes, objects, 0..3_u8).prop_map(|(mut query, relative, attributes, objects, kind)| {
+    let query = query().prop_map(|query| Query { filter: unhinted(query.filter), ..query });
+    (query, relative, attributes, objects, 0..3_u8).prop_map(|(mut query, relative, attributes, objects, kind)| {
         if let Some((attribute, from, to, either)) = relative {
             let test = Test::FromNow { from, to: Bound::Included(to) };
             let condition = Filter::Where(Condition { attribute, key: None, test });
@@ -125,10 +155,10 @@ fn subscribe() -> impl Strategy<Value = Subscribe> {
                 false => Filter::And(vec![query.filter, Filter::Not(Box::new(condition))]),
             };
         }
-        let is_window = kind == 0;
+        let is_window = kind == 0 || query.filter.reaches_through();
         let objects = if is_window { Vec::new() } else { objects };
         let query = Query { limit: query.limit.min(4), ..query };
-        Subscribe { objects, attributes, window: is_window, every_change: kind == 1, ..Subscribe::new(query, From::Present) }
+        Subscribe { objects, attributes, window: is_window, every_change: kind == 1 && !is_window, ..Subscribe::new(query, From::Present) }
     })
 }
 
