@@ -94,7 +94,8 @@ impl Object {
     pub fn after(before: Option<&Self>, change: &Change, position: Position) -> Option<Self> {
         match (before, change) {
             (None, Change::Create { object, entity, ancestors, attributes }) => {
-                let attributes = attributes.iter().filter(|(_, v)| !v.is_empty()).map(clone_pair).collect();
+                let mut attributes = attributes.clone();
+                attributes.retain(|_, values| !values.is_empty());
                 Some(Self { ancestors: ancestors.clone(), ..Self::new(*object, entity.clone(), position, attributes) })
             }
             (Some(before), Change::Update { attributes, .. }) if !before.deleted => {
@@ -113,10 +114,6 @@ impl Object {
             _ => None,
         }
     }
-}
-
-fn clone_pair((name, values): (&Name, &Vec<Value>)) -> (Name, Vec<Value>) {
-    (name.clone(), values.clone())
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,8 +13,9 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use caps_model::{Author, Change, Commit, CommitId, Name, ObjectId, Query, Record, Value};
 use caps_overlay::Rng;
-use caps_store::cabinet::{Cabinet, Proposed, admit};
+use caps_store::cabinet::{Cabinet, admit};
 use caps_store::journal::{self, Entry, EntryKind, Options};
+use caps_store::replay;
 use caps_store::state::{MemoryState, SledState, State};
 use caps_store::storage::DiskStorage;
 
@@ -55,7 +57,7 @@ fn large_cabinet(objects: u64, directory: &Path) {
         ("sled", Cabinet::new(Box::new(SledState::open(&state, objects).expect("it opens").0) as Box<dyn State>)),
     ] {
         let (began, own, all) = (now(), own_cpu(), process_cpu());
-        rebuild(&reader, &mut cabinet, objects);
+        replay(&reader, &mut cabinet, objects, |_, _, _| ControlFlow::Continue(()), &mut |_| {}).expect("the journal is sound");
         let each = |cpu: Duration| cpu.as_secs_f64() * 1e6 / objects as f64;
         let (own, all) = (own_cpu().saturating_sub(own), process_cpu().saturating_sub(all));
         say(
@@ -82,18 +84,6 @@ fn large_cabinet(objects: u64, directory: &Path) {
     drop(cabinet);
     let per_commit = |path: &Path| bytes_of(path) as f64 / objects as f64;
     say("bytes a commit", &format!("{:.0} journal, {:.0} state in sled", per_commit(&directory.join("journal")), per_commit(&state)));
-}
-
-fn rebuild(reader: &journal::JournalReader, cabinet: &mut Cabinet<Box<dyn State>>, last: u64) {
-    let mut next = 1;
-    while next <= last {
-        let entries = reader.entries(next, last + 1, SLICE_BYTES).expect("the journal is readable");
-        for entry in &entries {
-            let proposed = Proposed::decode(&entry.payload, entry.index, entry.term).expect("it was encoded here");
-            cabinet.apply(entry.index, &proposed).expect("the state takes it");
-        }
-        next += entries.len() as u64;
-    }
 }
 
 fn queries(of: &str, cabinet: &Cabinet<Box<dyn State>>, objects: u64) {
@@ -191,8 +181,6 @@ fn now() -> Instant {
 }
 
 const BATCH: u64 = 1_000;
-
-const SLICE_BYTES: u64 = 1 << 20;
 
 const TIMES: usize = 1_000;
 

@@ -18,10 +18,12 @@ pub mod envelope;
 mod format;
 mod index;
 mod inventory;
+mod piece;
 mod quarantine;
 mod reader;
 mod recovery;
 mod redact;
+mod walk;
 mod writer;
 
 #[cfg(test)]
@@ -37,6 +39,7 @@ pub use quarantine::{is_quarantined, quarantined_files, set_aside};
 pub use reader::{Batch, JournalReader, ReadError};
 pub use recovery::{OpenError, open};
 pub use redact::{Editable, RedactError};
+pub(crate) use walk::{Passed, Walk};
 pub use writer::{JournalWriter, WriteError};
 
 use crate::storage::Storage;

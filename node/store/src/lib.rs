@@ -38,6 +38,6 @@ pub mod backup;
 pub mod check;
 mod replay;
 
-pub use replay::{Figures, ReplayError};
+pub use replay::{Figures, ReplayError, replay};
 pub use replica::{NotRedacted, OpenError, RESERVE_BYTES, Settings, StateKind, Stopped, Store};
 pub use replication::{ChangeError, ChangeRefused, LostEntries, Refusal, Role, Standing, Timing, WireError};

@@ -1,5 +1,9 @@
 //! Replaying a journal: what it holds, applied to a cabinet entry by entry.
 
+mod ahead;
+#[cfg(test)]
+mod tests;
+
 use std::ops::ControlFlow;
 use std::time::Duration;
 
@@ -50,34 +54,43 @@ impl Figures {
     }
 }
 
-/// Applies the entries after the cabinet's mark up to `last` to it. After every slice of the journal, some thousand entries at most, `tell` hears
-/// how far it is. Before an entry is applied, `before` may end the replay there.
-pub(crate) fn replay<S: State>(
+/// Applies the entries after the cabinet's mark up to `last` to it, while another thread reads and decodes those that follow. After every slice
+/// of the journal, some thousand entries at most, `tell` hears how far it is. Before an entry is applied, `before` hears its index and what it
+/// asks of the cabinet, if it does, and may end the replay there.
+///
+/// What is decoded comes in the order of the journal, so nothing depends on which thread is the quicker one. At most four slices wait,
+/// each of a bounded number of entries and bytes.
+///
+/// # Errors
+/// With the first entry that cannot be read, decoded or applied; all before it are applied.
+pub fn replay<S: State>(
     reader: &JournalReader,
     cabinet: &mut Cabinet<S>,
     last: u64,
-    mut before: impl FnMut(&Cabinet<S>, &Entry, Option<&Proposed>) -> ControlFlow<()>,
+    mut before: impl FnMut(&Cabinet<S>, u64, Option<&Proposed>) -> ControlFlow<()>,
     tell: &mut dyn FnMut(Figures),
 ) -> Result<(), ReplayError> {
     let first = cabinet.mark().index + 1;
     let total = last.saturating_sub(first - 1);
-    let mut next = first;
-    while next <= last {
-        let high = last.min(next.saturating_add(SLICE_ENTRIES - 1)) + 1;
-        for entry in reader.entries(next, high, SLICE_BYTES)? {
-            next = entry.index + 1;
-            let proposed = proposed(&entry)?;
-            if before(cabinet, &entry, proposed.as_ref()).is_break() {
-                return Ok(());
+    let mut apply = |entries: &[(u64, Option<Proposed>)]| -> Result<ControlFlow<()>, ReplayError> {
+        for (index, proposed) in entries {
+            if before(cabinet, *index, proposed.as_ref()).is_break() {
+                return Ok(ControlFlow::Break(()));
             }
-            match &proposed {
-                Some(proposed) => drop(cabinet.apply(entry.index, proposed)?),
-                None => cabinet.skip(entry.index),
+            match proposed {
+                Some(proposed) => drop(cabinet.apply(*index, proposed)?),
+                None => cabinet.skip(*index),
             }
         }
-        tell(Figures { done: next - first, total });
-    }
-    Ok(())
+        tell(Figures { done: cabinet.mark().index + 1 - first, total });
+        Ok(ControlFlow::Continue(()))
+    };
+    let ended = ahead::slices(reader, first..=last, |slice| match (apply(&slice.entries), slice.failed.take()) {
+        (Ok(ControlFlow::Continue(())), None) => ControlFlow::Continue(()),
+        (Ok(ControlFlow::Continue(())), Some(error)) | (Err(error), _) => ControlFlow::Break(Err(error)),
+        (Ok(ControlFlow::Break(())), _) => ControlFlow::Break(Ok(())),
+    });
+    ended.break_value().unwrap_or(Ok(()))
 }
 
 /// What an entry asks of the cabinet, if it does.
@@ -86,23 +99,4 @@ pub(crate) fn proposed(entry: &Entry) -> Result<Option<Proposed>, ReplayError> {
         return Ok(None);
     }
     Proposed::decode(&entry.payload, entry.index, entry.term).map(Some).map_err(|error| ReplayError::Entry { index: entry.index, error })
-}
-
-/// Bytes of the journal read at once.
-const SLICE_BYTES: u64 = 4 << 20;
-
-/// Entries read at once: they may be empty.
-const SLICE_ENTRIES: u64 = 4_096;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn figures_say_what_is_left() {
-        let figures = Figures { done: 300, total: 1_000 };
-        let elapsed = Duration::from_secs(3);
-        assert_eq!((figures.rate(elapsed), figures.left(elapsed)), (100, Some(Duration::from_secs(7))));
-        assert_eq!(Figures { done: 0, total: 10 }.left(elapsed), None);
-    }
 }

@@ -11,6 +11,7 @@ mod index;
 mod key;
 mod memory;
 mod plan;
+mod rest;
 mod search;
 mod sled;
 

@@ -192,7 +192,7 @@ fn find(source: &Source, to: At, scratch: Box<dyn State>, tell: &mut dyn FnMut(F
             cut = mark;
         }
     };
-    let before = |cabinet: &Cabinet<Box<dyn State>>, _: &Entry, _: Option<&Proposed>| {
+    let before = |cabinet: &Cabinet<Box<dyn State>>, _: u64, _: Option<&Proposed>| {
         note(cabinet.mark());
         ControlFlow::Continue(())
     };

@@ -92,6 +92,9 @@ fn within_limits(commit: &Commit) -> Result<(), Refusal> {
     if commit.effects.len() > EFFECTS_MAX {
         return Err(Refusal::Effects(commit.effects.len()));
     }
+    if commit.changes.len() <= 1 {
+        return Ok(());
+    }
     let mut objects = BTreeSet::new();
     match commit.changes.iter().find(|change| !objects.insert(change.object())) {
         Some(change) => Err(Refusal::Twice(change.object())),

@@ -161,12 +161,22 @@ impl Proposed {
     /// The proposal in the data of the entry with this index and term.
     pub fn decode(data: &[u8], index: u64, term: u64) -> Result<Self, BadProposal> {
         let envelope = Envelope::parse(data).ok_or(BadProposal::NoEnvelope)?;
+        Self::within(&envelope, envelope.digest(), index, term)
+    }
+
+    /// The same of an entry that the journal has verified, and so knows what of it enters the chain.
+    pub(crate) fn verified(data: &[u8], digest: [u8; 32], index: u64, term: u64) -> Result<Self, BadProposal> {
+        let envelope = Envelope::parse(data).ok_or(BadProposal::NoEnvelope)?;
+        Self::within(&envelope, digest, index, term)
+    }
+
+    fn within(envelope: &Envelope<'_>, digest: [u8; 32], index: u64, term: u64) -> Result<Self, BadProposal> {
         let decision = envelope.decision(index, term)?;
-        let (proposal, time, missing) = open(&envelope, |_| {})?;
+        let (proposal, time, missing) = open(envelope, |_| {})?;
         if decision.is_none() && missing != Missing::default() {
             return Err(BadProposal::Undecided);
         }
-        Ok(Self { proposal, time, digest: envelope.digest(), decision, missing })
+        Ok(Self { proposal, time, digest, decision, missing })
     }
 }
 

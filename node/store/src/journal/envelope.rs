@@ -122,10 +122,12 @@ impl<'a> Envelope<'a> {
 
 /// What of an entry's data enters the chain.
 pub fn digest(data: &[u8]) -> Hash {
-    match Envelope::parse(data) {
-        Some(envelope) => envelope.digest(),
-        None => Sha256::new_with_prefix([OPAQUE_PREFIX]).chain_update(data).finalize().into(),
-    }
+    Envelope::parse(data).map_or_else(|| opaque_digest(data), |envelope| envelope.digest())
+}
+
+/// The digest of data that is no envelope.
+pub(super) fn opaque_digest(data: &[u8]) -> Hash {
+    Sha256::new_with_prefix([OPAQUE_PREFIX]).chain_update(data).finalize().into()
 }
 
 /// The chain over proposals: SHA-256(previous head ‖ index of the entry, little-endian ‖ what of its data enters the chain).

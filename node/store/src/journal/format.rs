@@ -45,12 +45,31 @@ pub(super) enum Found<'a> {
 pub(super) struct RawRecord<'a> {
     pub(super) kind: u8,
     pub(super) payload: &'a [u8],
+    /// What of it enters the chain as a proposal, if it is one.
+    pub(super) proposal: Option<Linked<'a>>,
     /// The chain after it.
     pub(super) chain: Hash,
     /// Bytes it occupies.
     pub(super) size_bytes: usize,
     /// Whether everything before it was durable when it was written.
     pub(super) all_before_synced: bool,
+}
+
+/// The data of a normal entry that is not empty, as it enters the chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Linked<'a> {
+    /// The data taken apart, unless it is something else.
+    pub(super) envelope: Option<Envelope<'a>>,
+    pub(super) digest: Hash,
+}
+
+/// An entry as it stands in its record.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct RawEntry<'a> {
+    pub(super) index: u64,
+    pub(super) term: u64,
+    pub(super) kind: EntryKind,
+    pub(super) data: &'a [u8],
 }
 
 /// What a whole record says.
@@ -74,6 +93,13 @@ pub(super) fn segment_of(file_name: &str) -> Option<u32> {
     let digits = file_name.strip_prefix(FILE_PREFIX)?;
     let all_digits = digits.len() == 10 && digits.bytes().all(|b| b.is_ascii_digit());
     all_digits.then(|| digits.parse().ok()).flatten()
+}
+
+impl RawEntry<'_> {
+    pub(super) fn to_entry(self) -> Entry {
+        let Self { index, term, kind, data } = self;
+        Entry { index, term, kind, payload: Bytes::copy_from_slice(data) }
+    }
 }
 
 impl SegmentHeader {
@@ -128,7 +154,7 @@ pub(super) fn encode_record(spot: Spot, chain: &Hash, kind: u8, payload: &[u8], 
     header[5] = if spot.all_before_synced { ALL_BEFORE_SYNCED } else { 0 };
     let check = record_check(spot.segment, spot.offset, &header);
     header[8..].copy_from_slice(&check);
-    let next = link(chain, &header, payload);
+    let next = link(chain, &header, payload, linked(kind, payload).as_ref());
     out.extend_from_slice(&header);
     out.extend_from_slice(payload);
     out.resize(out.len() + padding(payload.len()), 0);
@@ -152,12 +178,13 @@ pub(super) fn verify_record<'a>(segment: u32, offset: u64, rest: &'a [u8], chain
     let Some(record) = rest.get(..size_bytes) else { return Found::Bad("a record is cut off") };
     let (payload, end) = record[RECORD_HEADER_BYTES..].split_at(length);
     let (padding, stored) = end.split_at(padding(length));
-    let next = link(chain, header, payload);
+    let proposal = linked(header[4], payload);
+    let next = link(chain, header, payload, proposal.as_ref());
     if (stored != next || padding.iter().any(|b| *b != 0)) && !bugs::has(Bug::CheckIgnored) {
         return Found::Bad("a record does not continue the hash chain");
     }
     let all_before_synced = header[5] & ALL_BEFORE_SYNCED != 0;
-    Found::Record(RawRecord { kind: header[4], payload, chain: next, size_bytes, all_before_synced })
+    Found::Record(RawRecord { kind: header[4], payload, proposal, chain: next, size_bytes, all_before_synced })
 }
 
 /// Whether a record after `offset` proves that everything before it, the place at `offset` included, was durable once.
@@ -232,7 +259,7 @@ pub(super) fn encode_payload(record: &Record) -> (u8, Vec<u8>) {
 pub(super) fn decode_payload(record: &RawRecord<'_>) -> Parsed {
     let payload = record.payload;
     match record.kind {
-        KIND_ENTRY => decode_entry(payload).map_or(Parsed::Malformed, |entry| Parsed::Record(Record::Entry(entry))),
+        KIND_ENTRY => entry_in(record).map_or(Parsed::Malformed, |entry| Parsed::Record(Record::Entry(entry.to_entry()))),
         KIND_HARD_STATE if payload.len() == 24 => {
             let [term, vote, commit] = [0, 8, 16].map(|at| number(&payload[at..at + 8]));
             Parsed::Record(Record::HardState(HardState { term, vote, commit }))
@@ -244,17 +271,16 @@ pub(super) fn decode_payload(record: &RawRecord<'_>) -> Parsed {
     }
 }
 
-fn decode_entry(payload: &[u8]) -> Option<Entry> {
-    let (fixed, data) = payload.split_at_checked(ENTRY_FIXED_BYTES)?;
+/// The entry that a record holds; `None`: it holds something else, or what makes no sense.
+pub(super) fn entry_in<'a>(record: &RawRecord<'a>) -> Option<RawEntry<'a>> {
+    let (fixed, data) = record.payload.split_at_checked(ENTRY_FIXED_BYTES).filter(|_| record.kind == KIND_ENTRY)?;
     let kind = EntryKind::from_number(fixed[16])?;
     let (index, term) = (number(&fixed[..8]), number(&fixed[8..16]));
     // The chain covers everything but this.
-    if kind == EntryKind::Normal
-        && let Some(envelope) = Envelope::parse(data)
-    {
+    if let Some(envelope) = record.proposal.and_then(|proposal| proposal.envelope) {
         envelope.decision(index, term).ok()?;
     }
-    Some(Entry { index, term, kind, payload: Bytes::copy_from_slice(data) })
+    Some(RawEntry { index, term, kind, data })
 }
 
 fn encode_seat(seat: &Seat) -> Vec<u8> {
@@ -285,14 +311,23 @@ fn decode_seat(payload: &[u8]) -> Option<Seat> {
     rest.is_empty().then(|| Seat { incarnation: number(&fixed[..8]), number: number(&fixed[8..16]), founders })
 }
 
+/// The data in the payload of a record of this kind, if it is that of a proposal.
+fn linked(kind: u8, payload: &[u8]) -> Option<Linked<'_>> {
+    let (fixed, data) = payload.split_at_checked(ENTRY_FIXED_BYTES)?;
+    let is_proposal = kind == KIND_ENTRY && fixed[16] == EntryKind::Normal as u8 && !data.is_empty();
+    is_proposal.then(|| {
+        let envelope = Envelope::parse(data);
+        let digest = envelope.map_or_else(|| envelope::opaque_digest(data), |envelope| envelope.digest());
+        Linked { envelope, digest }
+    })
+}
+
 /// The payload enters by its digest; that of a proposal stays when values are taken out of it.
-fn link(chain: &Hash, header: &[u8; RECORD_HEADER_BYTES], payload: &[u8]) -> Hash {
+fn link(chain: &Hash, header: &[u8; RECORD_HEADER_BYTES], payload: &[u8], proposal: Option<&Linked<'_>>) -> Hash {
     let link = Sha256::new().chain_update(chain).chain_update(&header[..8]);
-    let link = match payload.split_at_checked(ENTRY_FIXED_BYTES) {
-        Some((fixed, data)) if header[4] == KIND_ENTRY && fixed[16] == EntryKind::Normal as u8 && !data.is_empty() => {
-            link.chain_update(fixed).chain_update(envelope::digest(data))
-        }
-        _ => link.chain_update(Sha256::digest(payload)),
+    let link = match proposal {
+        Some(Linked { digest, .. }) => link.chain_update(&payload[..ENTRY_FIXED_BYTES]).chain_update(digest),
+        None => link.chain_update(Sha256::digest(payload)),
     };
     link.finalize().into()
 }

@@ -2,8 +2,9 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::format::{self, Found, Parsed};
-use super::index::{Held, Index, Location};
+use super::format;
+use super::index::{Held, Index};
+use super::piece::Piece;
 use super::redact::Reading;
 use super::{Entry, HardState, Place, Record, Seat};
 use crate::storage::{File, StorageError};
@@ -77,10 +78,15 @@ impl JournalReader {
 
     /// The entries from `low` up to but without `high`: as many as have `max_bytes` of payload together, but at least one.
     pub fn entries(&self, low: u64, high: u64, max_bytes: u64) -> Result<Vec<Entry>, ReadError> {
+        let low = low.max(1);
         let mut entries = Vec::new();
         let mut bytes: u64 = 0;
-        for index in low.max(1)..high {
-            let entry = self.entry(index)?;
+        let mut piece = Piece::new(high.saturating_sub(low));
+        for index in low..high {
+            let entry = match self.held(index)? {
+                Held::Entry(entry) => entry,
+                Held::OnDisk { location, index, term } => piece.entry(self, location, index, term)?.to_entry(),
+            };
             bytes += entry.payload.len() as u64;
             if bytes > max_bytes && !entries.is_empty() {
                 break;
@@ -130,42 +136,15 @@ impl JournalReader {
         lock(&self.index).size_bytes
     }
 
-    fn entry(&self, index: u64) -> Result<Entry, ReadError> {
-        let (held, last_index) = {
-            let log = lock(&self.index);
-            (log.held(index), log.last_index())
-        };
-        match held.ok_or(ReadError::Beyond { index, last_index })? {
-            Held::Entry(entry) => Ok(entry),
-            Held::OnDisk { location, index, term } => self.read(location, index, term),
-        }
+    pub(super) fn held(&self, index: u64) -> Result<Held, ReadError> {
+        let log = lock(&self.index);
+        log.held(index).ok_or(ReadError::Beyond { index, last_index: log.last_index() })
     }
 
-    /// Reads one record together with the link before it, which stands right in front of it, and verifies it.
-    fn read(&self, location: Location, index: u64, term: u64) -> Result<Entry, ReadError> {
+    /// Fills a buffer from a segment; the answer is how many bytes there were.
+    pub(super) fn read_segment(&self, segment: u32, offset: u64, buffer: &mut [u8]) -> Result<usize, ReadError> {
         let _not_replaced = self.reading.read().unwrap_or_else(PoisonError::into_inner);
-        let offset = u64::from(location.word) * format::ALIGNMENT as u64;
-        let damaged = |reason| ReadError::Damaged { file: format::file_name(location.segment), offset, reason };
-        let file = self.file(location.segment)?;
-        let mut head = [0; format::HASH_BYTES + format::RECORD_HEADER_BYTES];
-        if file.read_at(offset - format::HASH_BYTES as u64, &mut head)? < head.len() {
-            return Err(damaged("the file is cut off"));
-        }
-        let (chain, header) = head.split_first_chunk().expect("the head is a link and a record header");
-        let header = header.first_chunk().expect("the head is a link and a record header");
-        if !format::header_is_sound(location.segment, offset, header) {
-            return Err(damaged("a record header does not match its check"));
-        }
-        let mut record = vec![0; format::record_bytes(format::payload_length(header))];
-        let read = file.read_at(offset, &mut record)?;
-        match format::verify_record(location.segment, offset, &record[..read], chain) {
-            Found::Record(raw) => match format::decode_payload(&raw) {
-                Parsed::Record(Record::Entry(entry)) if (entry.index, entry.term) == (index, term) => Ok(entry),
-                _ => Err(damaged("another record stands there")),
-            },
-            Found::End => Err(damaged("nothing stands there")),
-            Found::Bad(reason) => Err(damaged(reason)),
-        }
+        Ok(self.file(segment)?.read_at(offset, buffer)?)
     }
 
     fn file(&self, segment: u32) -> Result<Arc<dyn File>, ReadError> {

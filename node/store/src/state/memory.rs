@@ -1,12 +1,12 @@
 //! State in ordered maps: for simulations and tests, and the plain reading of what every state must do.
 
-use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
 use caps_model::{CommitId, Name, Object, ObjectId, Position};
 
 use super::index::{Index, Place, Span, differences};
+use super::rest::Rest;
 use super::{Changed, CommitRecord, Counts, Fate, Mark, State, StateError, Step, Transaction};
 
 /// State in memory; gone with the process, rebuilt from the journal.
@@ -17,7 +17,8 @@ pub struct MemoryState {
     /// Oldest version first.
     versions: BTreeMap<ObjectId, Vec<Object>>,
     members: BTreeMap<Name, BTreeSet<ObjectId>>,
-    indexes: BTreeMap<(Name, Index), BTreeSet<Vec<u8>>>,
+    /// By entity.
+    indexes: BTreeMap<Name, BTreeMap<Index, BTreeSet<Rest>>>,
     /// The commit at position 1 first.
     commits: Vec<CommitRecord>,
     fates: BTreeMap<CommitId, Fate>,
@@ -31,15 +32,19 @@ impl MemoryState {
 
     fn change(&mut self, change: &Changed) {
         for entity in change.after.entities() {
+            let indexes = self.indexes.entry(entity.clone()).or_default();
             differences(change.live_before(), change.live_after(), |index, place, stands| {
-                let key = (entity.clone(), index.clone());
-                if stands {
-                    self.indexes.entry(key).or_default().insert(place.to_vec());
-                } else if let Entry::Occupied(mut places) = self.indexes.entry(key) {
-                    places.get_mut().remove(place);
-                    if places.get().is_empty() {
-                        places.remove();
+                let place = Rest::new(place);
+                match (indexes.get_mut(index), stands) {
+                    (Some(places), true) => drop(places.insert(place)),
+                    (None, true) => drop(indexes.insert(index.clone(), [place].into())),
+                    (Some(places), false) => {
+                        places.remove(&place);
+                        if places.is_empty() {
+                            indexes.remove(index);
+                        }
                     }
+                    (None, false) => {}
                 }
             });
             self.members.entry(entity.clone()).or_default().insert(change.after.id);
@@ -89,12 +94,13 @@ impl State for MemoryState {
     }
 
     fn scan(&self, entity: &Name, index: &Index, span: &Span, backwards: bool, limit: usize) -> Result<Vec<Place>, StateError> {
-        let Some(places) = self.indexes.get(&(entity.clone(), index.clone())) else { return Ok(Vec::new()) };
+        let Some(places) = self.indexes.get(entity).and_then(|indexes| indexes.get(index)) else { return Ok(Vec::new()) };
         if span.is_empty() {
             return Ok(Vec::new());
         }
-        let within = places.range::<Vec<u8>, _>((span.from.as_ref(), span.to.as_ref()));
-        let place = |bytes: &Vec<u8>| Place::from_bytes(bytes).expect("only places are kept");
+        let bound = |bound: &Bound<Vec<u8>>| bound.as_ref().map(|bytes| Rest::new(bytes));
+        let within = places.range((bound(&span.from), bound(&span.to)));
+        let place = |place: &Rest| Place::from_bytes(place.as_bytes()).expect("only places are kept");
         Ok(match backwards {
             false => within.take(limit).map(place).collect(),
             true => within.rev().take(limit).map(place).collect(),

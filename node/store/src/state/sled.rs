@@ -220,7 +220,11 @@ impl SledState {
 
     /// The table, to be handed over; a new one takes its place.
     fn take_table(&mut self) -> Option<Frozen> {
-        (!self.table.is_empty()).then(|| Frozen { table: std::mem::take(&mut self.table), header: self.header })
+        if self.table.is_empty() {
+            return None;
+        }
+        let next = self.table.next();
+        Some(Frozen { table: std::mem::replace(&mut self.table, next), header: self.header })
     }
 }
 
