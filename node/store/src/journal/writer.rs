@@ -80,9 +80,14 @@ impl JournalWriter {
         })
     }
 
-    /// Ends the journal in an orderly way: everything is synced, and marked as such, so that damage to the last records is not taken for a
-    /// torn write when the journal is opened again.
+    /// Ends the journal in an orderly way: [`mark`](Self::mark)ed.
     pub fn close(mut self) -> Result<(), WriteError> {
+        self.mark()
+    }
+
+    /// Syncs everything and marks it as durable, so that damage to the last records is not taken for a torn write when the journal is opened
+    /// again: for an orderly end, and for a pause.
+    pub fn mark(&mut self) -> Result<(), WriteError> {
         self.guarded(|writer| {
             writer.flush()?;
             writer.reserve(format::record_bytes(0))?;

@@ -62,6 +62,9 @@ pub(crate) struct Driver {
     transferring: Option<(Option<Identity>, Waiter)>,
     standing: Standing,
     ticks: u64,
+    /// The tick at which the disk was seen at work last, and how many jobs it had been given by then.
+    busy_at: u64,
+    seen_jobs: u64,
     /// The tick at which there was a leader last.
     led_at: u64,
     /// The question whether this replica was removed.
@@ -112,6 +115,8 @@ impl Driver {
             transferring: None,
             standing: Standing::default(),
             ticks: 0,
+            busy_at: 0,
+            seen_jobs: 0,
             led_at: 0,
             inquiry: None,
             stop_at: None,
@@ -214,8 +219,13 @@ impl Driver {
     }
 
     fn handle_tick(&mut self) {
-        self.consensus.handle_tick();
         self.ticks += 1;
+        if !self.disk.is_idle() || self.disk.started != self.seen_jobs {
+            (self.busy_at, self.seen_jobs) = (self.ticks, self.disk.started);
+        } else if self.ticks - self.busy_at >= MARK_TICKS {
+            self.disk.mark(|| self.consensus.last_words(None));
+        }
+        self.consensus.handle_tick();
         self.finish_transfer();
         if self.consensus.standing().leader.is_some() {
             self.led_at = self.ticks;
@@ -538,6 +548,8 @@ pub(crate) struct Disk {
     queued: Vec<Write>,
     /// Whether the segment is to be finished after what is queued.
     finish: bool,
+    /// Whether something was written since the last mark.
+    unmarked: bool,
     /// Jobs begun, and those of them that are done.
     started: u64,
     finished: u64,
@@ -552,7 +564,7 @@ struct Done {
 
 impl Disk {
     pub(crate) fn new(worker: Worker, writer: JournalWriter) -> Self {
-        Self { worker, writer: Some(writer), queued: Vec::new(), finish: false, started: 0, finished: 0, job: None }
+        Self { worker, writer: Some(writer), queued: Vec::new(), finish: false, unmarked: false, started: 0, finished: 0, job: None }
     }
 
     /// The number of the job after which everything given so far is durable.
@@ -583,11 +595,33 @@ impl Disk {
         let (writes, finish) = (std::mem::take(&mut self.queued), std::mem::take(&mut self.finish));
         let worker = self.worker.clone();
         self.started += 1;
+        self.unmarked = true;
         self.job = Some(Box::pin(async move {
             worker
                 .run(move || {
                     let written = write_all(&mut writer, writes);
                     let result = if finish { written.and_then(|last| writer.finish_segment().map(|()| last)) } else { written };
+                    Done { writer, result }
+                })
+                .await
+        }));
+    }
+
+    /// Marks what is durable as such, unless it is marked or something is under way: damage to the last batch is then told from a torn write,
+    /// however the replica ends. `last` is written before the mark.
+    fn mark(&mut self, last: impl FnOnce() -> Batch) {
+        if !self.unmarked || !self.is_idle() {
+            return;
+        }
+        let Some(mut writer) = self.writer.take() else { return };
+        let (worker, last) = (self.worker.clone(), last());
+        self.started += 1;
+        self.unmarked = false;
+        self.job = Some(Box::pin(async move {
+            worker
+                .run(move || {
+                    // It makes nothing durable that was not: no write has the number 0.
+                    let result = writer.append(last).and_then(|()| writer.mark()).map(|()| 0);
                     Done { writer, result }
                 })
                 .await
@@ -663,6 +697,10 @@ const AT_ONCE: usize = 256;
 
 /// Ticks after which an unanswered linearizable read is asked again.
 const REPEAT_READS_TICKS: u64 = 4;
+
+/// Ticks without a write after which what was written is marked as durable: seldom enough to cost nothing, soon enough that a last batch at rest
+/// is proven.
+const MARK_TICKS: u64 = 20;
 
 /// Ticks without a leader until a replica asks whether it was removed: several elections.
 const LEADERLESS_TICKS: u64 = 100;

@@ -193,6 +193,29 @@ async fn a_damaged_journal_is_set_aside_and_repaired_from_the_others() {
     }
 }
 
+/// What was written last vouches for itself only once something durable follows it: after a pause a mark does.
+#[tokio::test(start_paused = true)]
+async fn damage_to_the_last_batch_at_rest_is_not_taken_for_a_torn_write() {
+    let mut group = Group::start().await;
+    group.commit(1, 1).await.unwrap();
+    let victim = group.follower().await;
+    group.reaches(victim, Position(1)).await;
+    // A tick is 50 ms: 20 of them and a sync.
+    sleep(Duration::from_millis(1_200)).await;
+    group.kill(victim);
+    let disk = &group.disks[&victim];
+    let file = disk.open("journal-0000000001").unwrap();
+    let mut bytes = vec![0; 4_096];
+    file.read_at(0, &mut bytes).unwrap();
+    let end = bytes.iter().rposition(|byte| *byte != 0).unwrap();
+    // Behind the entry stand a hard state of 24 bytes and the mark, with headers of 16 and checks of 32: the commit is before these.
+    assert!(disk.flip_bit("journal-0000000001", end as u64 - 200, 3));
+    group.open(victim);
+    group.reaches(victim, Position(1)).await;
+    let set_aside = group.disks[&victim].list().unwrap().into_iter().filter(|name| name.starts_with("quarantine-")).count();
+    assert_eq!(set_aside, 1);
+}
+
 /// Found when an entry is read back: it stops serving at once, and the next start repairs it.
 #[tokio::test(start_paused = true)]
 async fn damage_in_two_lives_is_repaired_twice() {
