@@ -57,6 +57,11 @@ pub trait State: Send + Debug {
     /// Places of an entity's live objects in an index, in order or backwards: at most `limit`, only within `span`.
     fn scan(&self, entity: &Name, index: &Index, span: &Span, backwards: bool, limit: usize) -> Result<Vec<Place>, StateError>;
 
+    /// How many places [`scan`](Self::scan) would give: it costs less, where it is many.
+    fn count(&self, entity: &Name, index: &Index, span: &Span, limit: usize) -> Result<usize, StateError> {
+        self.scan(entity, index, span, false, limit).map(|places| places.len())
+    }
+
     /// The commit at a position.
     fn commit_at(&self, position: Position) -> Result<Option<CommitRecord>, StateError>;
 
@@ -240,6 +245,10 @@ impl<S: State + ?Sized> State for Box<S> {
 
     fn scan(&self, entity: &Name, index: &Index, span: &Span, backwards: bool, limit: usize) -> Result<Vec<Place>, StateError> {
         (**self).scan(entity, index, span, backwards, limit)
+    }
+
+    fn count(&self, entity: &Name, index: &Index, span: &Span, limit: usize) -> Result<usize, StateError> {
+        (**self).count(entity, index, span, limit)
     }
 
     fn commit_at(&self, position: Position) -> Result<Option<CommitRecord>, StateError> {

@@ -25,14 +25,17 @@
 mod clock;
 mod interest;
 mod merge;
+mod names;
 mod recent;
+mod slots;
 mod sought;
 #[cfg(test)]
 mod tests;
+mod touched;
+mod vain;
 mod watcher;
 mod window;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use caps_model::Position;
@@ -41,19 +44,21 @@ use caps_model::messages::{Elusive, Subscribe, Update};
 use crate::cabinet::Applied;
 use crate::state::{State, StateError};
 use interest::Interests;
+use names::Names;
 use recent::Recent;
-use watcher::{Around, Watcher};
+use slots::Slots;
+use watcher::{Around, Noted, Watcher};
 
 /// All subscriptions of one replica.
 #[derive(Debug)]
 pub struct Watchers {
     limits: Limits,
-    watchers: HashMap<WatcherId, Box<Watcher>>,
+    watchers: Slots,
     interests: Interests,
+    names: Names,
     recent: Recent,
     /// The last commit reported.
     position: Position,
-    next_id: u64,
 }
 
 /// The name of one subscription within its replica; never given twice.
@@ -118,7 +123,7 @@ impl Watchers {
     /// No subscriptions, on a cabinet that is at `position`.
     pub fn new(limits: Limits, position: Position) -> Self {
         let recent = Recent::new(limits.recent_bytes);
-        Self { limits, watchers: HashMap::new(), interests: Interests::default(), recent, position, next_id: 1 }
+        Self { limits, watchers: Slots::default(), interests: Interests::default(), names: Names::default(), recent, position }
     }
 
     /// Begins a subscription; `now_us` is the replica's clock, in microseconds since 1970. Ask for its first update at once.
@@ -130,17 +135,18 @@ impl Watchers {
         if let Some(after) = subscribe.from.position().filter(|after| *after > self.position) {
             return Err(AddError::Ahead { position: self.position, after });
         }
-        let watcher = Box::new(Watcher::new(subscribe, self.position, now_us, state)?);
-        let id = WatcherId(self.next_id);
-        self.next_id += 1;
-        self.interests.add(id, watcher.sought());
-        self.watchers.insert(id, watcher);
+        let subscribe = Subscribe { query: self.names.share(subscribe.query), ..subscribe };
+        let watcher = Watcher::new(subscribe, self.position, now_us, state)?;
+        let id = self.watchers.insert(watcher);
+        if let Some(watcher) = self.watchers.get(id) {
+            self.interests.add(id, watcher.sought());
+        }
         Ok(id)
     }
 
     /// Ends a subscription.
     pub fn remove(&mut self, id: WatcherId) {
-        if self.watchers.remove(&id).is_some() {
+        if self.watchers.remove(id).is_some() {
             self.interests.remove(id);
         }
     }
@@ -164,9 +170,11 @@ impl Watchers {
         let concerned = self.interests.concerned(&applied.changes);
         let mut awake = Vec::new();
         for id in concerned {
-            let touched = self.watchers.get_mut(&id).is_some_and(|watcher| watcher.applied(applied, &self.limits));
-            if touched {
-                awake.push(id);
+            let Some(watcher) = self.watchers.get_mut(id) else { continue };
+            match watcher.applied(applied, &self.limits) {
+                Noted::Concerned => awake.push(id),
+                Noted::Unconcerned => {}
+                Noted::InVain { within } => self.interests.tie_elsewhere(id, watcher.sought(), within),
             }
         }
         awake
@@ -176,18 +184,18 @@ impl Watchers {
     ///
     /// The state may be ahead of what was reported as applied, never behind; `now_us` is the replica's clock.
     pub fn next(&mut self, id: WatcherId, now_us: i64, state: &dyn State) -> Result<Next, StateError> {
-        let Some(watcher) = self.watchers.get_mut(&id) else { return Ok(Next::Idle) };
+        let Some(watcher) = self.watchers.get_mut(id) else { return Ok(Next::Idle) };
         watcher.next(Around { now: self.position, now_us, recent: &self.recent, limits: &self.limits, state })
     }
 
     /// The moment at which an idle watcher may have something to tell although nothing was committed: microseconds since 1970.
     pub fn due(&self, id: WatcherId) -> Option<i64> {
-        self.watchers.get(&id)?.due()
+        self.watchers.get(id)?.due()
     }
 
     /// Tells an idle reader how far it is, if that is further than it knows: for a slow timer.
     pub fn progress(&mut self, id: WatcherId) -> Option<Update> {
-        self.watchers.get_mut(&id)?.progress(self.position, 1)
+        self.watchers.get_mut(id)?.progress(self.position, 1)
     }
 
     /// Live subscriptions.
@@ -197,7 +205,7 @@ impl Watchers {
 
     /// Whether nobody watches.
     pub fn is_empty(&self) -> bool {
-        self.watchers.is_empty()
+        self.watchers.len() == 0
     }
 }
 

@@ -116,6 +116,7 @@ fn a_scan_goes_both_ways_and_no_further_than_asked() {
         let index = Index::Attribute(Name::fixed("number"));
         let scan = |span: &Span, backwards, limit| {
             let places = cabinet.state().scan(&Name::fixed("case"), &index, span, backwards, limit).unwrap();
+            assert_eq!(cabinet.state().count(&Name::fixed("case"), &index, span, limit).unwrap(), places.len());
             places.into_iter().map(|place| place.object().0).collect::<Vec<_>>()
         };
         assert_eq!(scan(&Span::all(), false, 9), [1, 2, 3, 4, 5]);

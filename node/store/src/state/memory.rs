@@ -52,6 +52,13 @@ impl MemoryState {
         self.versions.entry(change.after.id).or_default().push(change.after.clone());
     }
 
+    /// The places of an index within a span.
+    fn within(&self, entity: &Name, index: &Index, span: &Span) -> impl DoubleEndedIterator<Item = &Rest> {
+        let places = self.indexes.get(entity).and_then(|indexes| indexes.get(index)).filter(|_| !span.is_empty());
+        let bound = |bound: &Bound<Vec<u8>>| bound.as_ref().map(|bytes| Rest::new(bytes));
+        places.into_iter().flat_map(move |places| places.range((bound(&span.from), bound(&span.to))))
+    }
+
     fn replace(&mut self, version: &Object) {
         let versions = self.versions.entry(version.id).or_default();
         if let Ok(place) = versions.binary_search_by_key(&version.version, |object| object.version) {
@@ -94,17 +101,16 @@ impl State for MemoryState {
     }
 
     fn scan(&self, entity: &Name, index: &Index, span: &Span, backwards: bool, limit: usize) -> Result<Vec<Place>, StateError> {
-        let Some(places) = self.indexes.get(entity).and_then(|indexes| indexes.get(index)) else { return Ok(Vec::new()) };
-        if span.is_empty() {
-            return Ok(Vec::new());
-        }
-        let bound = |bound: &Bound<Vec<u8>>| bound.as_ref().map(|bytes| Rest::new(bytes));
-        let within = places.range((bound(&span.from), bound(&span.to)));
+        let within = self.within(entity, index, span);
         let place = |place: &Rest| Place::from_bytes(place.as_bytes()).expect("only places are kept");
         Ok(match backwards {
             false => within.take(limit).map(place).collect(),
             true => within.rev().take(limit).map(place).collect(),
         })
+    }
+
+    fn count(&self, entity: &Name, index: &Index, span: &Span, limit: usize) -> Result<usize, StateError> {
+        Ok(self.within(entity, index, span).take(limit).count())
     }
 
     fn commit_at(&self, position: Position) -> Result<Option<CommitRecord>, StateError> {

@@ -203,6 +203,10 @@ impl Path {
     fn ids(&self, state: &dyn State, entity: &Name, most: usize) -> Result<Option<Proposed>, StateError> {
         match self {
             Self::Span { index, span, by, .. } => {
+                // Many are counted before they are held.
+                if most > LISTED_MIN && state.count(entity, index, span, most.saturating_add(1))? > most {
+                    return Ok(None);
+                }
                 let places = state.scan(entity, index, span, false, most.saturating_add(1))?;
                 Ok((places.len() <= most).then(|| (places.iter().map(|place| place.object()).collect(), by.clone())))
             }
@@ -240,7 +244,11 @@ impl Path {
             if found.is_some() || budget >= most {
                 return Ok(found);
             }
-            budget = budget.saturating_mul(BUDGET_GROWTH).min(most);
+            budget = budget.saturating_mul(BUDGET_GROWTH);
+            if budget > most / 2 {
+                // To count a little less first would nearly double what it costs.
+                budget = most;
+            }
         }
     }
 

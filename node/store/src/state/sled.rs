@@ -272,6 +272,22 @@ impl State for SledState {
         })
     }
 
+    fn count(&self, entity: &Name, index: &Index, span: &Span, limit: usize) -> Result<usize, StateError> {
+        if span.is_empty() || limit == 0 {
+            return Ok(0);
+        }
+        let key = key::index(entity, index);
+        let bounds = (span.from.as_ref().map(Vec::as_slice), span.to.as_ref().map(Vec::as_slice));
+        let mut count = 0;
+        self.reading(|reader| {
+            reader.visit(Part { space: key.space(), bounds, probe: None }, false, |_, _| {
+                count += 1;
+                Ok(if count < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+            })
+        })?;
+        Ok(count)
+    }
+
     fn commit_at(&self, position: Position) -> Result<Option<CommitRecord>, StateError> {
         self.reading(|reader| reader.get(&key::commit(position), |bytes| decode(bytes, "commit")))
     }

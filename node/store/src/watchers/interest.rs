@@ -1,8 +1,9 @@
 //! Which watchers a change may concern: an index over their queries, so that a commit pays for the subscriptions that it touches.
 //!
 //! Each query is tied to one or a few *anchors*: conditions of which an object must satisfy one to match. Of several that would do, the one that
-//! is shared by the fewest others is taken, so that a condition which all queries have, such as a right, ties nobody. Whether a change concerns
-//! a watcher is for its query to say.
+//! is shared by the fewest others is taken, so that a condition which all queries have, such as a right, ties nobody. What the first ones are tied
+//! to may turn out to be what all objects have: who is asked often and in vain is [tied elsewhere](Interests::tie_elsewhere). Whether a change
+//! concerns a watcher is for its query to say.
 
 mod marks;
 mod ranges;
@@ -27,9 +28,27 @@ use crate::state::Changed;
 #[derive(Debug, Default)]
 pub(super) struct Interests {
     entities: BTreeMap<Name, EntityInterests>,
-    anchors: HashMap<WatcherId, (Name, Box<[Anchor]>)>,
+    ties: HashMap<WatcherId, Tie>,
     marks: Marks,
     referred: Referred,
+}
+
+/// What a watcher is tied to.
+#[derive(Debug)]
+struct Tie {
+    entity: Name,
+    /// None: nothing, it is asked at every commit to its entity.
+    anchors: Option<Box<[Anchor]>>,
+    /// What it was tied to before, if anything.
+    before: Vec<Left>,
+}
+
+/// What a watcher was tied to until that had brought it too much that did not concern it.
+#[derive(Debug)]
+struct Left {
+    anchors: Box<[Anchor]>,
+    /// In how many commits.
+    within: u64,
 }
 
 #[derive(Debug, Default)]
@@ -68,22 +87,43 @@ impl Interests {
         let name = &sought.query().entity;
         let entity = self.entities.entry(name.clone()).or_default();
         let anchors = match sought.objects() {
-            [] => entity.anchors(sought.filter(), &self.marks),
+            [] => entity.anchors(sought.filter(), &self.marks, &[]),
             named => Some(named.iter().map(|object: &ObjectId| Anchor::Object(self.marks.of_object(*object))).collect()),
         };
         entity.tie(id, anchors.as_deref());
         self.referred.add(id, sought.filter());
-        self.anchors.insert(id, (name.clone(), anchors.unwrap_or_default().into()));
+        self.ties.insert(id, Tie { entity: name.clone(), anchors: anchors.map(Vec::into), before: Vec::new() });
+    }
+
+    /// Ties a watcher to something else, if there is anything: what it is tied to brought it a number of commits, the same for all, that did
+    /// not concern it, `within` so many. When everything was tried it is tied to what took longest, and stays so.
+    pub(super) fn tie_elsewhere(&mut self, id: WatcherId, sought: &Sought, within: u64) {
+        let Some(tie) = self.ties.get_mut(&id) else { return };
+        let (Some(entity), Some(anchors)) = (self.entities.get_mut(&tie.entity), &tie.anchors) else { return };
+        if !sought.objects().is_empty() || tie.before.iter().any(|left| left.anchors == *anchors) {
+            return;
+        }
+        tie.before.push(Left { anchors: anchors.clone(), within });
+        let other = entity.anchors(sought.filter(), &self.marks, &tie.before).map(Box::from);
+        let is_new = |other: &[Anchor]| tie.before.iter().all(|left| *left.anchors != *other);
+        let best = tie.before.iter().max_by_key(|left| left.within).map(|left| &left.anchors);
+        let Some(next) = other.filter(|other| is_new(other)).or_else(|| best.cloned()) else { return };
+        entity.untie(id, anchors);
+        entity.tie(id, Some(&next));
+        tie.anchors = Some(next);
     }
 
     /// Forgets a watcher, and the places that only it needed.
     pub(super) fn remove(&mut self, id: WatcherId) {
         self.referred.remove(id);
-        let Some((name, anchors)) = self.anchors.remove(&id) else { return };
-        let Some(entity) = self.entities.get_mut(&name) else { return };
-        entity.untie(id, &anchors);
+        let Some(tie) = self.ties.remove(&id) else { return };
+        let Some(entity) = self.entities.get_mut(&tie.entity) else { return };
+        match &tie.anchors {
+            Some(anchors) => entity.untie(id, anchors),
+            None => drop(entity.any.remove(&id)),
+        }
         if entity.is_empty() {
-            self.entities.remove(&name);
+            self.entities.remove(&tie.entity);
         }
     }
 
@@ -107,20 +147,20 @@ impl Interests {
 }
 
 impl EntityInterests {
-    /// The anchors of a filter; `None`: an object may match without any.
+    /// The anchors of a filter, others than those `left` if there are any; `None`: an object may match without any.
     ///
     /// Filters come from the wire and are at most `DEPTH_MAX` deep, so this recursion is bounded.
-    fn anchors(&self, filter: &Filter, marks: &Marks) -> Option<Vec<Anchor>> {
+    fn anchors(&self, filter: &Filter, marks: &Marks, left: &[Left]) -> Option<Vec<Anchor>> {
         match filter {
             Filter::All | Filter::Not(_) | Filter::Through { .. } => None,
             Filter::Where(condition) => of_condition(condition, marks),
             Filter::Text(words) => words.iter().find(|word| !word.begins).map(|word| vec![Anchor::Word(marks.of_word(&word.text))]),
             Filter::And(all) => {
-                let each = all.iter().filter_map(|filter| self.anchors(filter, marks));
-                each.min_by_key(|anchors| self.shared(anchors))
+                let each = all.iter().filter_map(|filter| self.anchors(filter, marks, left));
+                each.min_by_key(|anchors| (left.iter().any(|left| *left.anchors == **anchors), self.shared(anchors)))
             }
             Filter::Or(any) => {
-                let anchors: Option<Vec<Vec<Anchor>>> = any.iter().map(|filter| self.anchors(filter, marks)).collect();
+                let anchors: Option<Vec<Vec<Anchor>>> = any.iter().map(|filter| self.anchors(filter, marks, left)).collect();
                 anchors.map(|anchors| anchors.concat()).filter(|anchors| anchors.len() <= ANCHORS_MAX)
             }
         }
@@ -167,7 +207,6 @@ impl EntityInterests {
     }
 
     fn untie(&mut self, id: WatcherId, anchors: &[Anchor]) {
-        self.any.remove(&id);
         for anchor in anchors {
             match anchor {
                 Anchor::Word(mark) => self.words.remove(*mark, id),
@@ -176,7 +215,7 @@ impl EntityInterests {
                     let Some(at) = self.attributes.get_mut(attribute) else { continue };
                     match anchor {
                         Anchor::Value(_, mark) => at.values.remove(*mark, id),
-                        Anchor::Range(..) => at.ranges.remove(id),
+                        Anchor::Range(_, from, to) => at.ranges.remove(from.as_ref(), to.as_ref(), id),
                         _ => {
                             at.present.remove(&id);
                         }
@@ -245,8 +284,7 @@ fn end(bound: &Bound<Value>) -> Option<Value> {
 const ANCHORS_MAX: usize = 64;
 
 /// By how many sharers worse than a value these are: a range is found in more steps, words take a text apart, and an attribute is nearly always
-/// there. The first queries cannot know which of their values all objects have, and each that is tied to such a one is asked at every commit:
-/// so few sharers make the others better.
+/// there.
 const RANGE_COST: usize = 1;
 const WORD_COST: usize = 2;
 const PRESENT_COST: usize = 1_000;
@@ -279,6 +317,30 @@ mod tests {
     }
 
     #[test]
+    fn who_is_asked_in_vain_is_tied_elsewhere_until_everything_was_tried() {
+        let mut interests = Interests::default();
+        let sought = sought("status = open and readers = g and number between 5 and 9");
+        let id = WatcherId(1);
+        interests.add(id, &sought);
+        let asked = |interests: &Interests| {
+            let each = [("status", Value::text("open")), ("readers", Value::text("g")), ("number", Value::Int(7))];
+            each.map(|one| interests.concerned(&[change(&[one])]) == [id])
+        };
+        assert_eq!(asked(&interests), [true, false, false]);
+        interests.tie_elsewhere(id, &sought, 10);
+        assert_eq!(asked(&interests), [false, true, false]);
+        interests.tie_elsewhere(id, &sought, 30);
+        assert_eq!(asked(&interests), [false, false, true]);
+        // It had the most peace where it waited for readers.
+        interests.tie_elsewhere(id, &sought, 20);
+        assert_eq!(asked(&interests), [false, true, false]);
+        interests.tie_elsewhere(id, &sought, 1);
+        assert_eq!(asked(&interests), [false, true, false]);
+        interests.remove(id);
+        assert!(interests.entities.is_empty() && interests.ties.is_empty());
+    }
+
+    #[test]
     fn every_kind_of_condition_ties_to_what_it_needs() {
         let mut interests = Interests::default();
         let filters = [
@@ -308,7 +370,7 @@ mod tests {
         for id in 0..14 {
             interests.remove(WatcherId(id));
         }
-        assert!(interests.entities.is_empty() && interests.anchors.is_empty());
+        assert!(interests.entities.is_empty() && interests.ties.is_empty());
     }
 
     #[test]

@@ -10,6 +10,8 @@ use super::clock::{Clock, Crossings};
 use super::merge::Merge;
 use super::recent::Recent;
 use super::sought::Sought;
+use super::touched::Touched;
+use super::vain::Vain;
 use super::window::Window;
 use super::{Limits, Next};
 use crate::cabinet::{ANSWER_BYTES_MAX, Applied, object_bytes};
@@ -29,6 +31,18 @@ pub(super) struct Watcher {
     /// The last position the reader was told.
     told: Position,
     phase: Phase,
+    vain: Vain,
+}
+
+/// What a watcher made of a new commit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Noted {
+    /// There is something to tell, or the moment that [`due`](Watcher::due) names is another.
+    Concerned,
+    /// There is not.
+    Unconcerned,
+    /// Nor was there with all commits that it was asked about lately: those among the last `within`.
+    InVain { within: u64 },
 }
 
 #[derive(Debug)]
@@ -38,7 +52,7 @@ enum Phase {
     /// Going through the commits after `done`; those that are told as one are kept in mind together.
     CatchingUp(Option<Box<Merge>>),
     /// Everything applied up to now is done, except what is at these positions.
-    Live(VecDeque<Position>),
+    Live(Touched),
 }
 
 /// Objects that may match at the watcher's first place.
@@ -88,7 +102,7 @@ impl Watcher {
         let sought = Sought::new(subscribe, moment);
         let clock = Clock::new(sought.filter(), moment).map(Box::new);
         let window = is_window.then(Box::default);
-        Ok(Self { sought, every_change, clock, window, done, told: done, phase })
+        Ok(Self { sought, every_change, clock, window, done, told: done, phase, vain: Vain::default() })
     }
 
     pub(super) fn sought(&self) -> &Sought {
@@ -100,31 +114,41 @@ impl Watcher {
         self.clock.as_ref()?.due()
     }
 
-    /// Takes note of a new commit; `true` if there is something to tell, or the moment that [`due`](Self::due) names is another.
-    pub(super) fn applied(&mut self, applied: &Applied, limits: &Limits) -> bool {
+    /// Takes note of a new commit that may concern it.
+    pub(super) fn applied(&mut self, applied: &Applied, limits: &Limits) -> Noted {
         let mut sooner = false;
         if let Some(clock) = &mut self.clock {
             for change in applied.changes.iter().filter(|change| self.sought.admits(&change.after)) {
                 sooner |= clock.note(&change.after);
             }
         }
-        if let Some(window) = &mut self.window {
-            return window.applied(applied, &self.sought) || sooner;
+        let touched = match &mut self.window {
+            Some(window) => Some(window.applied(applied, &self.sought)),
+            None => self.touched(applied, limits),
+        };
+        if touched == Some(true) || sooner {
+            self.vain.end();
+            return Noted::Concerned;
         }
-        // The other phases find the commit when they come to it.
-        let Phase::Live(touched) = &mut self.phase else { return sooner };
+        let often = touched.and_then(|_| self.vain.note(applied.position));
+        often.map_or(Noted::Unconcerned, |within| Noted::InVain { within })
+    }
+
+    /// Whether a new commit concerns the reader; `None`: that is found out when it comes to it.
+    fn touched(&mut self, applied: &Applied, limits: &Limits) -> Option<bool> {
+        let Phase::Live(touched) = &mut self.phase else { return None };
         if !applied.changes.iter().any(|change| self.sought.concerns(change)) {
-            return sooner;
+            return Some(false);
         }
         if touched.is_empty() {
             // Nothing before this commit concerned the reader: catching up need not go through it.
             self.done = Position(applied.position.0 - 1);
         }
-        touched.push_back(applied.position);
+        touched.push(applied.position);
         if touched.len() > if self.every_change { limits.backlog } else { limits.patience } {
             self.phase = Phase::CatchingUp(None);
         }
-        true
+        Some(true)
     }
 
     pub(super) fn next(&mut self, around: Around<'_>) -> Result<Next, StateError> {
@@ -132,7 +156,7 @@ impl Watcher {
             Phase::Present(candidates) => self.next_part(candidates, around),
             Phase::CatchingUp(merge) => self.catch_up(merge, around),
             Phase::Live(mut touched) => {
-                let position = touched.pop_front();
+                let position = touched.pop();
                 self.phase = Phase::Live(touched);
                 match position {
                     Some(position) => self.tell_commit(position, around),
@@ -192,7 +216,7 @@ impl Watcher {
             (false, _) => Phase::Present(candidates),
             (true, None) => Phase::CatchingUp(None),
             // It takes note of commits from the start.
-            (true, Some(_)) => Phase::Live(VecDeque::new()),
+            (true, Some(_)) => Phase::Live(Touched::default()),
         };
         if objects.is_empty() && !complete {
             return Ok(Next::Working);
@@ -256,7 +280,7 @@ impl Watcher {
     }
 
     fn go_live(&mut self, around: Around<'_>) -> Result<Next, StateError> {
-        self.phase = Phase::Live(VecDeque::new());
+        self.phase = Phase::Live(Touched::default());
         match self.progress(around.now, 1) {
             Some(progress) => Ok(Next::Update(progress)),
             None => self.idle(around),
@@ -389,7 +413,7 @@ impl Watcher {
         if let Some(window) = &mut self.window {
             window.restore(self.done, &merge, &self.sought, around.state)?;
         }
-        self.phase = Phase::Live(VecDeque::new());
+        self.phase = Phase::Live(Touched::default());
         self.done = around.now;
         self.tell_window(around)
     }

@@ -45,7 +45,9 @@ fn answers<S: State>(cabinet: &Cabinet<S>, last: u64) -> Result<String, StateErr
     for backwards in [false, true] {
         answers += &format!("\n{:?}", state.objects_of(&case, None, backwards, 1_000)?);
         for index in [Index::Words, Index::Attribute(Name::fixed("number")), Index::Attribute(Name::fixed("subject"))] {
-            answers += &format!("\n{:?}", state.scan(&case, &index, &Span::all(), backwards, 10_000)?);
+            let places = state.scan(&case, &index, &Span::all(), backwards, 10_000)?;
+            assert_eq!(state.count(&case, &index, &Span::all(), 10_000)?, places.len());
+            answers += &format!("\n{places:?}");
         }
     }
     for position in 0..=last + 1 {

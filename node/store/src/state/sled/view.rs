@@ -103,21 +103,20 @@ impl<'a> Reader<'a> {
         mut visit: impl FnMut(&[u8], &[u8]) -> Result<ControlFlow<()>, StateError>,
     ) -> Result<(), StateError> {
         let mut cursors = self.cursors(part, backwards)?;
-        let mut last: Option<Vec<u8>> = None;
-        while let Some(cursor) = foremost(&mut cursors, backwards) {
-            let (rest, value) = cursor.head().expect("the foremost cursor has not ended");
-            // The same key in an older place is what was overwritten.
-            if last.as_deref() != Some(rest) {
-                let last = last.get_or_insert_default();
-                last.clear();
-                last.extend_from_slice(rest);
-                if let Some(value) = value
-                    && visit(rest, value)?.is_break()
-                {
-                    return Ok(());
-                }
+        let is_before = |a: &[u8], b: &[u8]| if backwards { a > b } else { a < b };
+        while let Some((foremost, runner_up)) = foremost_two(&cursors, is_before) {
+            let Some(runner_up) = runner_up else {
+                return cursors[foremost].drain(|_| true, &mut visit).map(drop);
+            };
+            let [foremost, runner_up] =
+                cursors.get_disjoint_mut([foremost, runner_up]).expect("a cursor does not run up to itself, and both are there");
+            let (limit, _) = runner_up.head().expect("only what has not ended runs up");
+            if foremost.head().is_some_and(|(rest, _)| rest == limit) {
+                // The same key in an older place is what was overwritten.
+                runner_up.step()?;
+            } else if foremost.drain(|rest| is_before(rest, limit), &mut visit)?.is_break() {
+                return Ok(());
             }
-            cursor.step()?;
         }
         Ok(())
     }
@@ -250,17 +249,20 @@ fn is_above(key: &[u8], high: &Bound<Vec<u8>>) -> bool {
     }
 }
 
-/// The cursor whose key comes first; of several at the same key, that of the newest.
-fn foremost<'c, 'a>(cursors: &'c mut [Cursor<'a>], backwards: bool) -> Option<&'c mut Cursor<'a>> {
-    let mut best: Option<(usize, &[u8])> = None;
+/// The cursor whose key comes first, of several at the same key that of the newest, and the one after it. What is newer stands before what is
+/// older.
+fn foremost_two(cursors: &[Cursor<'_>], is_before: impl Fn(&[u8], &[u8]) -> bool) -> Option<(usize, Option<usize>)> {
+    let mut first: Option<(usize, &[u8])> = None;
+    let mut second: Option<(usize, &[u8])> = None;
     for (place, cursor) in cursors.iter().enumerate() {
         let Some((key, _)) = cursor.head() else { continue };
-        if best.is_none_or(|(_, best)| if backwards { key > best } else { key < best }) {
-            best = Some((place, key));
+        if first.is_none_or(|(_, first)| is_before(key, first)) {
+            (first, second) = (Some((place, key)), first);
+        } else if second.is_none_or(|(_, second)| is_before(key, second)) {
+            second = Some((place, key));
         }
     }
-    let (place, _) = best?;
-    cursors.get_mut(place)
+    first.map(|(first, _)| (first, second.map(|(second, _)| second)))
 }
 
 /// Where reading is in one table or run.
@@ -309,6 +311,23 @@ impl Cursor<'_> {
             }
             Self::Run(cursor) => cursor.step(),
         }
+    }
+
+    /// Visits what it has, as long as keys are what is wanted and the visitor has not enough.
+    fn drain(
+        &mut self,
+        is_wanted: impl Fn(&[u8]) -> bool,
+        visit: &mut impl FnMut(&[u8], &[u8]) -> Result<ControlFlow<()>, StateError>,
+    ) -> Result<ControlFlow<()>, StateError> {
+        while let Some((rest, value)) = self.head().filter(|(rest, _)| is_wanted(rest)) {
+            if let Some(value) = value
+                && visit(rest, value)?.is_break()
+            {
+                return Ok(ControlFlow::Break(()));
+            }
+            self.step()?;
+        }
+        Ok(ControlFlow::Continue(()))
     }
 }
 

@@ -15,7 +15,9 @@ pub(super) struct Table(HashMap<u64, Ids>);
 #[derive(Debug)]
 enum Ids {
     One(WatcherId),
-    Some(BTreeSet<WatcherId>),
+    /// In a place of its own: what is mostly one is to take little room, because many are looked for in no order.
+    #[expect(clippy::box_collection, reason = "it is rare, and large beside the other")]
+    Some(Box<BTreeSet<WatcherId>>),
 }
 
 impl Table {
@@ -23,7 +25,7 @@ impl Table {
         let ids = self.0.entry(mark).or_insert(Ids::One(id));
         match ids {
             Ids::One(first) if *first == id => {}
-            Ids::One(first) => *ids = Ids::Some([*first, id].into()),
+            Ids::One(first) => *ids = Ids::Some(Box::new([*first, id].into())),
             Ids::Some(all) => {
                 all.insert(id);
             }
@@ -50,7 +52,7 @@ impl Table {
         match self.0.get(&mark) {
             None => {}
             Some(Ids::One(id)) => found.push(*id),
-            Some(Ids::Some(all)) => found.extend(all),
+            Some(Ids::Some(all)) => found.extend(&**all),
         }
     }
 
