@@ -30,7 +30,7 @@ pub use obliterate::{Unobliterable, VERSIONS_MAX};
 pub use proposal::{BadProposal, Missing, Obliteration, Proposal, Proposed, Target, TooMuch, stamp};
 pub(crate) use read::object_bytes;
 pub use read::{ANSWER_BYTES_MAX, ReadError};
-pub use redaction::{Became, Redaction};
+pub use redaction::{Became, BlobsNamed, Redaction};
 
 use crate::journal::envelope::{Decision, link};
 use crate::state::{CommitRecord, Fate, State, StateError, Step, Transaction};
