@@ -8,6 +8,7 @@
 //! for at the next start, before anything is served.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use caps_model::CommitId;
@@ -17,8 +18,9 @@ use futures_util::future::BoxFuture;
 use super::blobs::doomed;
 use super::shared::{Shared, Stopped};
 use crate::blobs::BlobError;
-use crate::cabinet::{BadProposal, Became, Obliteration, Proposal, Proposed, Redaction};
+use crate::cabinet::{BadProposal, Became, Cabinet, Obliteration, Proposal, Proposed, Redaction};
 use crate::journal::{JournalReader, JournalWriter, ReadError, RedactError, WriteError};
+use crate::replay::{ReplayError, replay};
 use crate::state::StateError;
 use crate::storage::StorageError;
 
@@ -40,6 +42,9 @@ pub enum NotRedacted {
     /// An entry makes no sense.
     #[error(transparent)]
     Entry(#[from] BadProposal),
+    /// The rewritten state cannot be brought up to the journal.
+    #[error(transparent)]
+    Replay(#[from] ReplayError),
     /// Blobs cannot be taken away.
     #[error("blobs cannot be taken away: {0}")]
     Blobs(#[source] StorageError),
@@ -198,7 +203,7 @@ impl Plan {
             }
         }
         reader.forget(self.last);
-        shared.cabinet().purge()?;
+        purge(shared, reader)?;
         reader.note_redacted(shared.seat().incarnation, self.last)?;
         tracing::info!(cabinet = %shared.cabinet_name, up_to = self.last, "obliterated values are out of the journal");
         Ok(self.last)
@@ -221,6 +226,31 @@ impl Plan {
         }
         Ok(None)
     }
+}
+
+/// Has the state rewritten. The cabinet is locked when that begins, and when the new state takes its place; in between, which may be minutes, it is
+/// read and written.
+fn purge(shared: &Shared, reader: &JournalReader) -> Result<(), NotRedacted> {
+    // A statement of its own, so that the lock is let go.
+    let purge = shared.cabinet().purge()?;
+    let Some(purge) = purge else { return Ok(()) };
+    let mut fresh = Cabinet::new(purge.copy()?);
+    let mut catch_up = |last: u64| {
+        replay(reader, &mut fresh, last, |_, _, _| ControlFlow::Continue(()), &mut |_| {})?;
+        Ok::<u64, ReplayError>(fresh.mark().index)
+    };
+    let replaced = loop {
+        let applied = shared.cabinet().mark().index;
+        let caught_up = catch_up(applied)?;
+        let mut cabinet = shared.cabinet();
+        let applied = cabinet.mark().index;
+        if applied - caught_up <= REPLAYED_AT_ONCE {
+            catch_up(applied)?;
+            assert_eq!(fresh.mark(), cabinet.mark(), "the same log gives the same state");
+            break std::mem::replace(&mut *cabinet, fresh);
+        }
+    };
+    Ok(purge.end(replaced.into_state())?)
 }
 
 /// What became of the proposal in an entry. The cabinet is locked for one entry at a time: the driver wants it, too.
@@ -250,3 +280,6 @@ impl From<BlobError> for NotRedacted {
 fn failed(error: NotRedacted) -> Stopped {
     Stopped::Redaction(Arc::new(error))
 }
+
+/// Entries that are brought to a rewritten state while the cabinet is locked: some milliseconds.
+const REPLAYED_AT_ONCE: u64 = 64;
