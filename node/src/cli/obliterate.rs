@@ -1,12 +1,13 @@
 //! `caps obliterate`.
 
+use std::collections::BTreeSet;
 use std::io::{BufRead, IsTerminal};
 use std::time::{Duration, UNIX_EPOCH};
 
 use anyhow::{Context, bail};
-use caps_model::messages::audit::{self, Head};
+use caps_model::messages::audit::{self, BlobsTaken, Head};
 use caps_model::messages::cabinet::{Committed, ReplicaStatus, STATUS};
-use caps_model::{CommitId, Name, ObjectId, Position, codec};
+use caps_model::{BlobId, CommitId, Name, ObjectId, Position, codec};
 use caps_overlay::{CallError, Overlay};
 use caps_store::service::failure;
 use clap::Args;
@@ -18,15 +19,16 @@ use super::cabinet::ask;
 use super::connect::LEAVE;
 use super::read::object_id;
 use crate::ambient;
-use crate::deployment::{Cabinet, Deployment};
+use crate::deployment::{Cabinet, Deployment, Node};
 use crate::output::say;
 
 /// Take values of an object away for ever: now, in its history, and in every replica's files.
 ///
 /// All values that the attribute ever had go, or those that commits from one position to another gave it. With them go the reason, the result and the
 /// arguments of effects of the commits that brought them in, because these may repeat them. That it happened, who asked for it and why is recorded
-/// like a commit; the chain over the history stays verifiable. It cannot be undone. References and blobs are not obliterated: clear them.
-/// Backups and exports are not reached. Needs the administrator's certificate.
+/// like a commit; the chain over the history stays verifiable. It cannot be undone. Blobs go with the values that name them, unless other values name
+/// them, too: then they stay, and are listed. References are not obliterated: clear them. Backups and exports are not reached: a backup loses such
+/// blobs when it is made again, and the values when it is restored. Needs the administrator's certificate.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -60,6 +62,7 @@ struct Carried {
     node: String,
     state: &'static str,
     quarantined: u32,
+    blobs: Option<BlobsTaken>,
 }
 
 impl Obliterate {
@@ -107,19 +110,35 @@ impl Obliterate {
         if global.json {
             let nodes: Vec<_> = carried
                 .iter()
-                .map(|carried| json!({"node": carried.node, "state": carried.state, "quarantined_files": carried.quarantined}))
+                .map(|carried| {
+                    let taken = carried.blobs.as_ref().map(|blobs| blobs.taken);
+                    json!({"node": carried.node, "state": carried.state, "quarantined_files": carried.quarantined, "blobs_taken": taken})
+                })
                 .collect();
-            say!("{}", json!({"commit": id.to_string(), "position": position.0, "carried_out_everywhere": all, "nodes": nodes}));
+            let left: Vec<_> = left(&carried).iter().map(ToString::to_string).collect();
+            say!(
+                "{}",
+                json!({
+                    "commit": id.to_string(), "position": position.0, "carried_out_everywhere": all, "nodes": nodes, "blobs_left": left,
+                })
+            );
             return Ok(());
         }
         say!("{} of #{} is obliterated at position {position}, commit {id}", self.attribute, self.object);
-        for Carried { node, state, quarantined } in &carried {
-            say!("  {node}: {state}");
+        for Carried { node, state, quarantined, blobs } in &carried {
+            match blobs {
+                Some(BlobsTaken { taken, .. }) if *taken > 0 => say!("  {node}: {state}; {taken} blobs overwritten and removed"),
+                _ => say!("  {node}: {state}"),
+            }
             if *quarantined > 0 {
                 say!(
-                    "    {quarantined} damaged files or states that were set aside there may hold it still: remove them when nobody needs them"
+                    "    {quarantined} damaged files or states that were set aside there may hold it still: `caps check --node {node} --purge-quarantined` \
+                     removes them, with the node stopped"
                 );
             }
+        }
+        for blob in left(&carried) {
+            say!("{blob} stays: other values name it");
         }
         if !all {
             say!("a replica that is away does it before it serves again; ask again with --id {id} to see");
@@ -158,12 +177,16 @@ impl Obliterate {
                 let status = ask::<ReplicaStatus>(overlay, cabinet, &replica.identity, STATUS, Vec::new(), LOOK).await;
                 let question = codec::encode(&audit::AskHead { at: Some(position) }).unwrap_or_default();
                 let head = ask::<Head>(overlay, cabinet, &replica.identity, audit::HEAD, question, LOOK).await;
+                let blobs = match &head {
+                    Ok(head) => blobs_taken(overlay, cabinet, replica, head.index).await,
+                    Err(_) => None,
+                };
                 let (state, quarantined) = match (status, head) {
                     (Ok(status), Ok(head)) if status.redacted_index >= head.index => (CARRIED_OUT, status.quarantined),
                     (Ok(status), _) => ("under way", status.quarantined),
                     (Err(_), _) => ("does not answer", 0),
                 };
-                carried.push(Carried { node: replica.name.clone(), state, quarantined });
+                carried.push(Carried { node: replica.name.clone(), state, quarantined, blobs });
             }
             if carried.iter().all(|carried| carried.state == CARRIED_OUT) {
                 break;
@@ -172,6 +195,17 @@ impl Obliterate {
         }
         carried
     }
+}
+
+/// What it did to blobs there; nothing, if that is not known.
+async fn blobs_taken(overlay: &Overlay, cabinet: &Cabinet, replica: &Node, index: u64) -> Option<BlobsTaken> {
+    let question = codec::encode(&audit::AskBlobs { index }).unwrap_or_default();
+    ask::<BlobsTaken>(overlay, cabinet, &replica.identity, audit::BLOBS_TAKEN, question, LOOK).await.ok().filter(|blobs| blobs.settled)
+}
+
+/// The blobs that stay, as any replica says.
+fn left(carried: &[Carried]) -> BTreeSet<BlobId> {
+    carried.iter().flat_map(|carried| &carried.blobs).flat_map(|blobs| &blobs.left).copied().collect()
 }
 
 fn new_id() -> anyhow::Result<CommitId> {

@@ -4,12 +4,13 @@
 //! |---|---|
 //! | `blob-<hash>` | a whole blob, durable: its [table](caps_model::blob), then its bytes |
 //! | `blob-<hash>.part` | the same while it arrives: chunks that are not there yet are zeros |
-//! | `blob-<hash>.damaged-<n>` | one that could not be proven: set aside, never deleted, never read again |
+//! | `blob-<hash>.damaged-<n>` | one that could not be proven: set aside, never read again; it goes only with a blob that is obliterated |
 //! | `blob-names` | which blobs commits named, and up to which entry of the log that is known ([`names`]) |
 //!
 //! A blob is *here* once its file is written, synced, renamed and the directory synced, in this order. Every chunk is proven by its table whenever
 //! it is read, and the table by the blob's name: what cannot be proven is set aside, said, and fetched from another replica; it is never served.
-//! Whatever a commit named is kept for ever; what nobody named within [`UNNAMED_KEPT`](limits::UNNAMED_KEPT) is removed.
+//! Whatever a commit named is kept for ever, unless all that named it is obliterated ([`settle`]); what nobody named within
+//! [`UNNAMED_KEPT`](limits::UNNAMED_KEPT) is removed. Both are overwritten before.
 //!
 //! This module is one replica's own shelf and knows nothing of the others. `replica::blobs` fetches, spreads and answers.
 //!
@@ -20,10 +21,12 @@ mod index;
 pub(crate) mod limits;
 mod names;
 mod part;
+mod settle;
 #[cfg(test)]
 mod tests;
 
 use std::fmt;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use caps_model::BlobId;
@@ -34,12 +37,15 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::storage::{Storage, StorageError};
-use files::{Files, Reading};
+use files::Reading;
 use index::{Index, Put};
-use names::{Names, NotWritten, Note};
+use names::{Names, Note};
 use part::Part;
 
+pub(crate) use files::Files;
 pub(crate) use index::Errand;
+pub(crate) use names::Settlement;
+pub(crate) use settle::Doomed;
 
 /// The blobs of one replica.
 ///
@@ -52,7 +58,9 @@ pub(crate) struct Blobs {
     names: Mutex<Names>,
     /// Held by whoever writes notes.
     noting: tokio::sync::Mutex<()>,
-    /// Told whenever a blob has arrived, is wanted, or is to be noted.
+    /// The entry of the log up to which obliterations are carried out here, as far as blobs are concerned.
+    settled: AtomicU64,
+    /// Told whenever a blob has arrived, is wanted, or is to be noted, and when an obliteration is carried out.
     changed: Notify,
 }
 
@@ -86,9 +94,10 @@ pub(crate) enum BlobError {
 }
 
 impl Blobs {
-    /// Looks through the directory; what is obviously damaged is set aside. Nothing is changed on the disk of a replica without blobs.
-    pub(crate) fn open(storage: Arc<dyn Storage>, worker: Worker, now: Instant) -> Result<Self, StorageError> {
-        let (names, notes) = Names::open(&*storage)?;
+    /// Looks through the directory, for the journal of this incarnation; what is obviously damaged is set aside. Nothing is changed on the disk of
+    /// a replica without blobs.
+    pub(crate) fn open(storage: Arc<dyn Storage>, incarnation: u64, worker: Worker, now: Instant) -> Result<Self, StorageError> {
+        let (names, notes) = Names::open(&*storage, incarnation)?;
         let (files, found) = Files::open(storage)?;
         let index = Index::new(found, notes, now);
         let missing = index.missing();
@@ -99,6 +108,7 @@ impl Blobs {
             files: Arc::new(files),
             worker,
             index: Mutex::new(index),
+            settled: AtomicU64::new(names.settled()),
             names: Mutex::new(names),
             noting: tokio::sync::Mutex::default(),
             changed: Notify::new(),
@@ -120,7 +130,7 @@ impl Blobs {
         let mut any = unpoisoned(&self.names).passed(index);
         for blob in blobs {
             unpoisoned(&self.names).add(Note::Named { index, blob });
-            self.index().name(blob, now);
+            self.index().name(blob, index, now);
             any = true;
         }
         if any {
@@ -141,7 +151,7 @@ impl Blobs {
             })
             .await?;
         unpoisoned(&self.names).written(batch, &result);
-        result.map_err(|(NotWritten::Before(error) | NotWritten::Sync(error))| error.into())
+        result.map_err(|error| error.into_cause().into())
     }
 
     /// Whether there is something for [`keep_notes`](Self::keep_notes).
@@ -183,6 +193,9 @@ impl Blobs {
         let place = self.index().place(blob, table, now)?;
         let Put::Arriving(part) = place else { return Ok(Progress { chunks: self.chunks_of(blob), missing: None }) };
         let mut state = part.lock().await;
+        if state.is_closed() {
+            return Err(BlobError::NotBegun);
+        }
         if !state.is_open() {
             let (files, table) = (self.files.clone(), part.table.clone());
             match self.worker.run(move || files.begin(&table)).await? {
@@ -246,26 +259,13 @@ impl Blobs {
         self.read(blob, chunk, now)
     }
 
-    /// Takes a blob away for ever, as well as paper can be burnt: every file of it is overwritten with zeros, synced, and removed; and it is not
-    /// fetched again, however many commits named it, until a later one does. Whether there was one.
-    ///
-    /// What a power cut leaves of this is a file of zeros, which no table proves; asking again finishes it.
-    #[cfg_attr(not(test), expect(dead_code, reason = "obliteration, which is its caller, comes with the audit"))]
-    pub(crate) async fn remove(&self, blob: BlobId) -> Result<bool, BlobError> {
-        unpoisoned(&self.names).add(Note::Gone { blob });
-        self.keep_notes().await?;
-        self.index().forget_for_ever(blob);
-        let files = self.files.clone();
-        Ok(self.worker.run(move || files.burn(blob.hash)).await??)
-    }
-
     /// Removes blobs and parts of blobs that nobody named or asked about for long.
     pub(crate) async fn sweep(&self, now: Instant) -> Result<(), BlobError> {
         let stale = self.index().stale(now);
         for (blob, whole) in stale {
             let files = self.files.clone();
             tracing::info!(%blob, whole, "removing a blob that no commit named");
-            self.worker.run(move || files.discard(blob.hash, whole)).await??;
+            self.worker.run(move || files.burn_one(blob.hash, whole)).await??;
         }
         Ok(())
     }
@@ -303,7 +303,7 @@ impl Blobs {
         self.index().forget(blob);
         let files = self.files.clone();
         // If even that fails, the next upload of this blob does it.
-        self.worker.run(move || files.discard(blob.hash, false)).await.ok();
+        self.worker.run(move || files.discard_part(blob.hash)).await.ok();
         error.into()
     }
 

@@ -30,10 +30,10 @@ pub use obliterate::{Unobliterable, VERSIONS_MAX};
 pub use proposal::{BadProposal, Missing, Obliteration, Proposal, Proposed, Target, TooMuch, stamp};
 pub(crate) use read::object_bytes;
 pub use read::{ANSWER_BYTES_MAX, ReadError};
-pub use redaction::{Became, Redaction};
+pub use redaction::{Became, BlobsNamed, Redaction};
 
 use crate::journal::envelope::{Decision, link};
-use crate::state::{CommitRecord, Fate, State, StateError, Step, Transaction};
+use crate::state::{CommitRecord, Fate, Purge, State, StateError, Step, Transaction};
 
 /// What became of one proposal.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,8 +92,8 @@ impl<S: State> Cabinet<S> {
         self.state
     }
 
-    /// Sees to it that what was obliterated cannot be recovered from where the state is kept.
-    pub fn purge(&mut self) -> Result<(), StateError> {
+    /// Begins to see to it that what was obliterated cannot be recovered from where the state is kept.
+    pub fn purge(&mut self) -> Result<Option<Box<dyn Purge>>, StateError> {
         self.state.purge()
     }
 

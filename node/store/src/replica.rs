@@ -49,7 +49,7 @@ use crate::storage::{Storage, StorageError};
 use crate::watchers::{self, Watchers};
 
 pub(crate) use archive::serve as back_up;
-pub(crate) use blobs::answer_about_blob;
+pub(crate) use blobs::{answer_about_blob, blobs_taken};
 pub(crate) use commits::{Origin, commit, linearizable, obliterate, outcome};
 pub(crate) use driver::message;
 pub(crate) use orders::{admit, order};
@@ -216,7 +216,7 @@ impl Store {
         let committed = committed(&recovered);
         bring_up(&settings.cabinet, &reader, &mut cabinet, committed)?;
         let shelf = workers.start(&format!("{}-blobs", settings.cabinet), crate::blobs::limits::JOBS);
-        let blobs = Blobs::open(storage.clone(), shelf, Instant::now()).map_err(OpenError::Blobs)?;
+        let blobs = Blobs::open(storage.clone(), seat.incarnation, shelf, Instant::now()).map_err(OpenError::Blobs)?;
         blobs::look_through(&blobs, &reader, &cabinet, Instant::now())?;
 
         let core = Core { timing: settings.timing, reader: reader.clone(), applied: cabinet.mark().index, rng: rng.clone() };

@@ -71,11 +71,21 @@ pub trait State: Send + Debug {
     /// Takes one step, all of it or nothing.
     fn write(&mut self, transaction: &Transaction<'_>) -> Result<(), StateError>;
 
-    /// Rewrites what the state is kept in, so that values that were replaced since it was kept there can not be recovered from it. It takes as
-    /// long as copying everything; a state that is opened after a crash meanwhile finishes it.
-    fn purge(&mut self) -> Result<(), StateError> {
-        Ok(())
+    /// Begins to rewrite what the state is kept in, so that values that were replaced until now can not be recovered from it. This itself takes no
+    /// longer than a write may. A state that is opened after a crash meanwhile finishes it. `None`: there is nothing to rewrite.
+    fn purge(&mut self) -> Result<Option<Box<dyn Purge>>, StateError> {
+        Ok(None)
     }
+}
+
+/// The rewriting of a state, which is read and written meanwhile.
+pub trait Purge: Send + Debug {
+    /// Copies the state, as it was when the purge began or later, into another one. That takes as long as copying everything does; it is to be
+    /// run where nobody waits for it. What the copy lacks of what was written since, as its mark says, is to be written to it, too.
+    fn copy(&self) -> Result<Box<dyn State>, StateError>;
+
+    /// Lets the copy be the state from now on. The one that it takes the place of is closed, and what it was kept in overwritten.
+    fn end(self: Box<Self>, replaced: Box<dyn State>) -> Result<(), StateError>;
 }
 
 /// How far a state has come.
@@ -263,7 +273,7 @@ impl<S: State + ?Sized> State for Box<S> {
         (**self).write(transaction)
     }
 
-    fn purge(&mut self) -> Result<(), StateError> {
+    fn purge(&mut self) -> Result<Option<Box<dyn Purge>>, StateError> {
         (**self).purge()
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Production uses [`DiskStorage`]; simulations and tests use [`MemoryStorage`], which forgets what was not synced when its power is cut.
 
+pub(crate) mod burn;
 mod disk;
 mod memory;
 mod prefixed;

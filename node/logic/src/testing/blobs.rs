@@ -34,7 +34,7 @@ impl MemoryBlobs {
                 let voters = u32::from(self.is_whole(blob));
                 Ok(Answer::Secured(Secured { voters, needed: 1 }))
             }
-            Question::Want { blob, .. } => Ok(Answer::Held(self.is_whole(blob))),
+            Question::Want { blob, .. } | Question::Hold { blob, .. } => Ok(Answer::Held(self.is_whole(blob))),
             Question::Table { blob } => Ok(Answer::Table(self.blobs.get(&blob).ok_or_else(absent)?.0.clone())),
             Question::Chunk { blob, index } => {
                 let chunk = self.blobs.get(&blob).and_then(|(_, chunks)| chunks.get(&index));

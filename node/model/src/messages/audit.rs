@@ -4,10 +4,11 @@
 //! |---|---|---|
 //! | `obliterate` | [`Obliterate`] | [`Committed`](super::cabinet::Committed) |
 //! | `head` | [`AskHead`] | [`Head`] |
+//! | `blobs taken` | [`AskBlobs`] | [`BlobsTaken`] |
 
 use bincode::{Decode, Encode};
 
-use crate::{CommitId, Name, ObjectId, Position, Wire};
+use crate::{BlobId, CommitId, Name, ObjectId, Position, Wire};
 
 /// Asks that values be taken away for ever. It is recorded like a commit: who, when, why, and of which attribute of which object.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -55,11 +56,37 @@ pub struct Head {
     pub moment: i64,
 }
 
+/// Asks what an obliteration did to blobs that the obliterated values named.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct AskBlobs {
+    /// The index of its entry, as [`Head`] says it.
+    pub index: u64,
+}
+
+/// What an obliteration did to blobs on one replica.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct BlobsTaken {
+    /// Whether it is carried out there, as far as blobs are concerned.
+    pub settled: bool,
+    /// How many were taken away. Their names are gone, too.
+    pub taken: u64,
+    /// Those that stay, because other values name them; at most [`BLOBS_TOLD_MAX`].
+    pub left: Vec<BlobId>,
+}
+
 impl Wire for Obliterate {}
 impl Wire for AskHead {}
 impl Wire for Head {}
 
 /// The number of `obliterate`.
 pub const OBLITERATE: u16 = 30;
+/// Blobs that an answer lists.
+pub const BLOBS_TOLD_MAX: usize = 1_000;
+
+impl Wire for AskBlobs {}
+impl Wire for BlobsTaken {}
+
+/// The number of `blobs taken`.
+pub const BLOBS_TAKEN: u16 = 32;
 /// The number of `head`.
 pub const HEAD: u16 = 31;

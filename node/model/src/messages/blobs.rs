@@ -53,6 +53,16 @@ pub enum Question {
         /// The chunk's number, from 0.
         index: u32,
     },
+    /// As [`Want`](Self::Want), of a replica that has carried out all obliterations up to an entry of the log: none of them takes away what it says
+    /// that it has. Answered by [`Answer::Held`].
+    Hold {
+        /// The blob.
+        blob: BlobId,
+        /// Whether to answer only once it is so, or when time runs out.
+        wait: bool,
+        /// The entry.
+        settled: u64,
+    },
 }
 
 /// What a replica answers.

@@ -6,14 +6,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use caps_model::BlobId;
 use caps_model::blob::{CHUNK_BYTES, HEAD_BYTES, SIZE_BYTES_MAX, Table, size_in};
 
-use crate::storage::{File, Storage, StorageError};
+use crate::storage::{File, Storage, StorageError, burn};
 
 /// The hash of a blob.
 pub(super) type Hash = [u8; 32];
 
 /// The files of blobs in a directory.
 #[derive(Debug)]
-pub(super) struct Files {
+pub(crate) struct Files {
     storage: Arc<dyn Storage>,
     /// The number of the next file that is set aside.
     next_damaged: AtomicU64,
@@ -21,10 +21,10 @@ pub(super) struct Files {
 
 /// What was in the directory.
 #[derive(Debug, Default)]
-pub(super) struct Found {
-    pub(super) whole: Vec<BlobId>,
+pub(crate) struct Found {
+    pub(crate) whole: Vec<BlobId>,
     /// Of size 0 when it is not even known how large it is to be.
-    pub(super) parts: Vec<BlobId>,
+    pub(crate) parts: Vec<BlobId>,
 }
 
 /// What came of reading something of a blob.
@@ -50,7 +50,7 @@ enum Kind {
 
 impl Files {
     /// Looks through the directory. A whole blob whose length is not what its head says is set aside.
-    pub(super) fn open(storage: Arc<dyn Storage>) -> Result<(Self, Found), StorageError> {
+    pub(crate) fn open(storage: Arc<dyn Storage>) -> Result<(Self, Found), StorageError> {
         let names: Vec<(Hash, Kind)> = storage.list()?.iter().filter_map(|name| parse(name)).collect();
         let numbers = names.iter().filter_map(|(_, kind)| if let Kind::Damaged(number) = kind { Some(*number) } else { None });
         let files = Self { next_damaged: AtomicU64::new(numbers.max().map_or(1, |last| last.saturating_add(1))), storage };
@@ -73,7 +73,7 @@ impl Files {
     }
 
     /// Opens the part that a blob is made of, or makes it and reserves its space. `true`: it was there, and some chunks may be.
-    pub(super) fn begin(&self, table: &Table) -> Result<(Arc<dyn File>, bool), StorageError> {
+    pub(crate) fn begin(&self, table: &Table) -> Result<(Arc<dyn File>, bool), StorageError> {
         let name = part_name(&table.id().hash);
         let head = table.to_bytes();
         match self.storage.open(&name) {
@@ -99,13 +99,13 @@ impl Files {
     }
 
     /// Whether this chunk of a part is there.
-    pub(super) fn read_part(file: &dyn File, table: &Table, index: u32) -> Result<bool, StorageError> {
+    pub(crate) fn read_part(file: &dyn File, table: &Table, index: u32) -> Result<bool, StorageError> {
         Ok(read_chunk(file, table, index)?.is_some())
     }
 
     /// Writes a chunk into a part; with `sync` durably, and with it everything before and the part's name. `false`: the bytes are not this chunk,
     /// and nothing was written.
-    pub(super) fn write_chunk(&self, file: &dyn File, table: &Table, index: u32, bytes: &[u8], sync: bool) -> Result<bool, StorageError> {
+    pub(crate) fn write_chunk(&self, file: &dyn File, table: &Table, index: u32, bytes: &[u8], sync: bool) -> Result<bool, StorageError> {
         if !table.proves(index, bytes) {
             return Ok(false);
         }
@@ -118,7 +118,7 @@ impl Files {
     }
 
     /// Makes a part whose chunks are all there a whole blob, durably. Done again after it was done, it does nothing.
-    pub(super) fn finish(&self, file: &dyn File, table: &Table) -> Result<(), StorageError> {
+    pub(crate) fn finish(&self, file: &dyn File, table: &Table) -> Result<(), StorageError> {
         let hash = table.id().hash;
         file.sync_data()?;
         match self.storage.rename(&part_name(&hash), &whole_name(&hash)) {
@@ -144,34 +144,32 @@ impl Files {
         self.reading(hash, |file| read_chunk(file, table, index))
     }
 
-    /// Removes a blob, or what there is of one that was arriving.
-    pub(super) fn discard(&self, hash: Hash, whole: bool) -> Result<(), StorageError> {
-        let name = if whole { whole_name(&hash) } else { part_name(&hash) };
-        match self.storage.remove(&name) {
+    /// Removes what there is of a blob that was arriving.
+    pub(super) fn discard_part(&self, hash: Hash) -> Result<(), StorageError> {
+        match self.storage.remove(&part_name(&hash)) {
             Ok(()) => self.storage.sync_directory(),
             Err(StorageError::Missing { .. }) => Ok(()),
             Err(error) => Err(error),
         }
     }
 
-    /// Overwrites every file of a blob with zeros and removes it. Whether there was any.
+    /// Overwrites every file of a blob with zeros, those that were set aside included, and removes it. Whether there was any.
     pub(super) fn burn(&self, hash: Hash) -> Result<bool, StorageError> {
+        let names = self.storage.list()?;
         let mut any = false;
-        for name in self.storage.list()?.iter().filter(|name| parse(name).is_some_and(|(of, _)| of == hash)) {
-            let file = self.storage.open(name)?;
-            let size = file.size_bytes()?;
-            let mut offset = 0;
-            while offset < size {
-                let length = (size - offset).min(CHUNK_BYTES as u64);
-                file.write_at(offset, &vec![0; usize::try_from(length).unwrap_or(CHUNK_BYTES)])?;
-                offset += length;
-            }
-            file.sync_data()?;
-            self.storage.remove(name)?;
+        for name in names.iter().filter(|name| parse(name).is_some_and(|(of, _)| of == hash)) {
+            burn::burn(&*self.storage, name)?;
             any = true;
         }
-        self.storage.sync_directory()?;
         Ok(any)
+    }
+
+    /// Overwrites a blob with zeros, or what there is of one that was arriving, and removes it.
+    pub(super) fn burn_one(&self, hash: Hash, whole: bool) -> Result<(), StorageError> {
+        match burn::burn(&*self.storage, &if whole { whole_name(&hash) } else { part_name(&hash) }) {
+            Err(StorageError::Missing { .. }) => Ok(()),
+            burnt => burnt,
+        }
     }
 
     /// How many bytes the whole blob under this hash has; `None`: its file has another length than its head says.
@@ -222,7 +220,7 @@ impl Files {
 }
 
 /// A chunk of a file, if it is what the table says.
-fn read_chunk(file: &dyn File, table: &Table, index: u32) -> Result<Option<Vec<u8>>, StorageError> {
+pub(super) fn read_chunk(file: &dyn File, table: &Table, index: u32) -> Result<Option<Vec<u8>>, StorageError> {
     let mut bytes = vec![0; table.chunk_bytes(index)];
     let read = file.read_at(offset_of(table, index), &mut bytes)?;
     bytes.truncate(read);
@@ -233,7 +231,7 @@ fn offset_of(table: &Table, index: u32) -> u64 {
     HEAD_BYTES as u64 + 32 * u64::from(table.chunks()) + u64::from(index) * CHUNK_BYTES as u64
 }
 
-fn whole_name(hash: &Hash) -> String {
+pub(super) fn whole_name(hash: &Hash) -> String {
     format!("blob-{}", hex(hash))
 }
 

@@ -1,6 +1,6 @@
 //! What is known of every blob: which are here, arriving, named by commits, or to be fetched. No I/O; time comes in as an argument.
 //!
-//! About 100 bytes of memory for each blob that is here or named.
+//! About 100 bytes of memory for each blob that is here or named, and 8 for each commit that names one.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -24,7 +24,10 @@ pub(super) struct Index {
     whole: BTreeSet<BlobId>,
     /// Those of them that no commit named, and when somebody asked about them last.
     unnamed: BTreeMap<BlobId, Instant>,
-    named: BTreeSet<BlobId>,
+    /// The blobs that commits named, and the entries of the log that did, in their order.
+    named: BTreeMap<BlobId, Vec<u64>>,
+    /// Blobs that are being taken away at this moment: nothing is taken in of them meanwhile.
+    condemned: BTreeSet<BlobId>,
     arriving: BTreeMap<BlobId, Arriving>,
     /// Parts on disk that nobody is at, and since when.
     orphans: BTreeMap<BlobId, Instant>,
@@ -75,9 +78,8 @@ impl Index {
         index.unnamed = index.whole.iter().map(|blob| (*blob, now)).collect();
         for note in notes {
             match note {
-                Note::Named { blob, .. } => index.name(blob, now),
-                Note::Gone { blob } => index.forget_for_ever(blob),
-                Note::Mark { .. } => {}
+                Note::Named { index: entry, blob } => index.name(blob, entry, now),
+                Note::Taken { .. } | Note::Left { .. } | Note::Mark { .. } | Note::Journal { .. } => {}
             }
         }
         index
@@ -85,13 +87,22 @@ impl Index {
 
     /// Blobs that commits named and that are not here.
     pub(super) fn missing(&self) -> usize {
-        self.named.difference(&self.whole).count()
+        self.named.keys().filter(|blob| !self.whole.contains(blob)).count()
     }
 
-    /// A commit names the blob.
-    pub(super) fn name(&mut self, blob: BlobId, now: Instant) {
-        self.named.insert(blob);
+    /// The commit in an entry of the log names the blob.
+    pub(super) fn name(&mut self, blob: BlobId, entry: u64, now: Instant) {
+        self.named.entry(blob).or_default().push(entry);
         self.unnamed.remove(&blob);
+        self.need(blob, now);
+    }
+
+    /// The entries whose commits named the blob.
+    pub(super) fn namers(&self, blob: &BlobId) -> Vec<u64> {
+        self.named.get(blob).cloned().unwrap_or_default()
+    }
+
+    fn need(&mut self, blob: BlobId, now: Instant) {
         if !self.whole.contains(&blob) {
             self.wanted.entry(blob).or_insert_with(|| Want::new(now, None));
         }
@@ -142,7 +153,7 @@ impl Index {
         want.tries = want.tries.saturating_add(1);
         let pause = RETRY_MIN.saturating_mul(1 << want.tries.min(16)).min(RETRY_MAX);
         want.due = if std::mem::take(&mut want.is_asked_again) { now } else { now + pause };
-        if want.tries >= TRIES_UNNAMED_MAX && !self.named.contains(&blob) {
+        if want.tries >= TRIES_UNNAMED_MAX && !self.named.contains_key(&blob) {
             self.wanted.remove(&blob);
         }
     }
@@ -152,7 +163,10 @@ impl Index {
         if self.whole.contains(&blob) || self.arriving.contains_key(&blob) {
             return self.arriving(blob, now);
         }
-        if !self.named.contains(&blob) && self.unnamed_bytes(blob) + blob.size_bytes > UNNAMED_BYTES_MAX {
+        if self.condemned.contains(&blob) {
+            return Err(BlobError::Busy);
+        }
+        if !self.named.contains_key(&blob) && self.unnamed_bytes(blob) + blob.size_bytes > UNNAMED_BYTES_MAX {
             return Err(BlobError::TooMuchUnnamed);
         }
         if self.arriving.len() >= PARTS_MAX {
@@ -187,7 +201,7 @@ impl Index {
         self.orphans.remove(&blob);
         self.wanted.remove(&blob);
         self.whole.insert(blob);
-        if !self.named.contains(&blob) {
+        if !self.named.contains_key(&blob) {
             self.unnamed.insert(blob, now);
         }
         self.remember(blob, table);
@@ -203,20 +217,35 @@ impl Index {
         self.whole.remove(&blob);
         self.unnamed.remove(&blob);
         self.tables.retain(|(of, _)| *of != blob);
-        if self.named.contains(&blob) {
-            self.name(blob, now);
+        if self.named.contains_key(&blob) {
+            self.need(blob, now);
         }
     }
 
-    /// The blob is to be nowhere, whatever named it.
-    pub(super) fn forget_for_ever(&mut self, blob: BlobId) {
+    /// The blob is to be nowhere, unless an entry after this one names it. Whether it goes; and if it was arriving, what is to be closed.
+    pub(super) fn condemn(&mut self, blob: BlobId, up_to: u64) -> (bool, Option<Arc<Part>>) {
+        if let Some(namers) = self.named.get_mut(&blob) {
+            namers.retain(|entry| *entry > up_to);
+            if !namers.is_empty() {
+                return (false, None);
+            }
+        }
         self.named.remove(&blob);
         self.whole.remove(&blob);
         self.unnamed.remove(&blob);
-        self.arriving.remove(&blob);
-        self.orphans.remove(&blob);
+        self.orphans.retain(|part, _| part.hash != blob.hash);
         self.wanted.remove(&blob);
         self.tables.retain(|(of, _)| *of != blob);
+        self.condemned.insert(blob);
+        (true, self.arriving.remove(&blob).map(|arriving| arriving.part))
+    }
+
+    /// What a step that was under way meanwhile made of it does not count: its files are gone.
+    pub(super) fn burnt(&mut self, blob: BlobId) {
+        self.whole.remove(&blob);
+        self.unnamed.remove(&blob);
+        self.tables.retain(|(of, _)| *of != blob);
+        self.condemned.remove(&blob);
     }
 
     /// Takes out what nobody named or asked about for long: blobs (`true`) and parts (`false`).
@@ -280,7 +309,7 @@ impl Index {
     /// Bytes on disk that no commit asked for, not counting those of this blob.
     fn unnamed_bytes(&self, besides: BlobId) -> u64 {
         let all = self.unnamed.keys().chain(self.orphans.keys()).chain(self.arriving.keys());
-        all.filter(|blob| **blob != besides && !self.named.contains(blob)).map(|blob| blob.size_bytes).sum()
+        all.filter(|blob| **blob != besides && !self.named.contains_key(blob)).map(|blob| blob.size_bytes).sum()
     }
 }
 

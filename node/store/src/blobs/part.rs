@@ -20,6 +20,8 @@ pub(super) struct Part {
 #[derive(Debug)]
 pub(super) struct State {
     file: Option<Arc<dyn File>>,
+    /// Nothing is taken any more.
+    is_closed: bool,
     /// Whether each chunk is there; at most 16,384.
     there: Vec<bool>,
     /// Chunks below this are there.
@@ -33,7 +35,8 @@ pub(super) struct State {
 impl Part {
     pub(super) fn new(table: Table) -> Self {
         let chunks = table.chunks() as usize;
-        let state = State { file: None, there: vec![false; chunks], missing: 0, chunks: 0, unproven: chunks, unsynced_bytes: 0 };
+        let state =
+            State { file: None, is_closed: false, there: vec![false; chunks], missing: 0, chunks: 0, unproven: chunks, unsynced_bytes: 0 };
         Self { table: Arc::new(table), state: Mutex::new(state) }
     }
 
@@ -45,6 +48,16 @@ impl Part {
 impl State {
     pub(super) fn is_open(&self) -> bool {
         self.file.is_some()
+    }
+
+    /// Takes nothing any more: its file is about to go.
+    pub(super) fn close(&mut self) {
+        self.file = None;
+        self.is_closed = true;
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.is_closed
     }
 
     pub(super) fn file(&self) -> Option<Arc<dyn File>> {

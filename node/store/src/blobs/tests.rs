@@ -15,7 +15,7 @@ fn now<T>(future: impl Future<Output = T>) -> T {
 }
 
 fn open(disk: &MemoryStorage, at: Instant) -> Blobs {
-    Blobs::open(Arc::new(disk.clone()), Worker::inline(), at).unwrap()
+    Blobs::open(Arc::new(disk.clone()), 7, Worker::inline(), at).unwrap()
 }
 
 fn content(size: usize) -> (Vec<u8>, Table) {
@@ -193,7 +193,7 @@ fn limits_are_kept() {
         assert!(matches!(index.place(largest(number).id(), largest(number), at), Ok(Put::Arriving(_))));
     }
     assert!(matches!(index.place(content(1).1.id(), content(1).1, at), Err(BlobError::TooMuchUnnamed)));
-    index.name(largest(9).id(), at);
+    index.name(largest(9).id(), 1, at);
     assert!(index.place(largest(9).id(), largest(9), at).is_ok(), "what a commit named is taken");
 }
 

@@ -45,14 +45,6 @@ pub enum Unobliterable {
         /// The attribute.
         attribute: Name,
     },
-    /// A blob is kept beside the journal, on every replica, and another object may hold it, too.
-    #[error("the attribute {attribute} of {object} holds blobs: those are not obliterated yet, clear the attribute instead")]
-    Blob {
-        /// The object.
-        object: ObjectId,
-        /// The attribute.
-        attribute: Name,
-    },
     /// The values are in too many versions, or in too large ones.
     #[error(
         "the values are in more than {VERSIONS_MAX} versions, in versions of more than {VERSION_BYTES_MAX} bytes, or in an object with more than \
@@ -215,9 +207,6 @@ impl<S: State> Cabinet<S> {
             }
             if version.values(attribute.as_str()).iter().any(refers) {
                 return Ok(Err(Unobliterable::Reference { object: *object, attribute: attribute.clone() }));
-            }
-            if version.values(attribute.as_str()).iter().any(|value| value.blob_within().is_some()) {
-                return Ok(Err(Unobliterable::Blob { object: *object, attribute: attribute.clone() }));
             }
             nothing = false;
             if begins {

@@ -10,7 +10,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use caps_model::{CommitId, Name, ObjectId, Position};
+use caps_model::{BlobId, CommitId, Name, ObjectId, Position};
 
 use super::proposal::{self, BadProposal, Holds, Proposal};
 use super::{Cabinet, Obliteration};
@@ -22,6 +22,15 @@ use crate::state::{CommitRecord, Fate, State, StateError};
 pub struct Redaction {
     /// The positions at which an attribute of an object has no values any more, because they were obliterated.
     gone: BTreeMap<(ObjectId, Name), BTreeSet<Position>>,
+}
+
+/// The blobs that a commit in the log names.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BlobsNamed {
+    /// In what is to be taken out, and nowhere else in it.
+    pub going: BTreeSet<BlobId>,
+    /// In what stays.
+    pub staying: BTreeSet<BlobId>,
 }
 
 /// What became of the proposal in an entry.
@@ -45,6 +54,11 @@ impl<S: State> Cabinet<S> {
         Ok(redaction)
     }
 
+    /// The entries whose commits are at these positions.
+    pub fn entries_at(&self, positions: &BTreeSet<Position>) -> Result<BTreeSet<u64>, StateError> {
+        positions.iter().map(|position| Ok(self.record(*position)?.index)).collect()
+    }
+
     /// What became of the proposal of this name in the entry at `index`.
     pub fn became(&self, id: CommitId, index: u64) -> Result<Became, StateError> {
         let Some(Fate::Accepted(position)) = self.state.fate(id)? else { return Ok(Became::Nothing) };
@@ -54,6 +68,22 @@ impl<S: State> Cabinet<S> {
 }
 
 impl Redaction {
+    /// The positions of commits of which an order took something away, or one before it that was about the same.
+    pub fn positions(&self, order: &Obliteration) -> BTreeSet<Position> {
+        let target = |target: &super::Target| self.gone.get(&(target.object, target.attribute.clone()));
+        order.targets.iter().filter_map(target).flatten().copied().collect()
+    }
+
+    /// The blobs that an entry's data names, if its commit was accepted: others name nothing.
+    pub fn blobs<E: From<BadProposal>>(&self, data: &[u8], became: impl FnOnce(CommitId) -> Result<Became, E>) -> Result<BlobsNamed, E> {
+        let Some(envelope) = Envelope::parse(data) else { return Ok(BlobsNamed::default()) };
+        let Some((Decision::Accepted, goes)) = self.verdict(&envelope, became)? else { return Ok(BlobsNamed::default()) };
+        let mut emptied = data.to_vec();
+        envelope::obliterate(&mut emptied, |number| goes[number]);
+        let staying = Envelope::parse(&emptied).map_or(Ok(BTreeSet::new()), |emptied| named(&emptied))?;
+        Ok(BlobsNamed { going: named(&envelope)?.difference(&staying).copied().collect(), staying })
+    }
+
     /// Whether there is something in an entry's data that has to go.
     pub fn concerns<E: From<BadProposal>>(&self, data: &[u8], became: impl FnOnce(CommitId) -> Result<Became, E>) -> Result<bool, E> {
         let Some(envelope) = Envelope::parse(data) else { return Ok(false) };
@@ -108,6 +138,13 @@ impl Redaction {
             Holds::Query => Slot::Query,
             Holds::Values(object, attribute) => self.gone.get(&(object, attribute.clone())).map_or(Slot::Kept, Slot::Values),
         }
+    }
+}
+
+fn named(envelope: &Envelope<'_>) -> Result<BTreeSet<BlobId>, BadProposal> {
+    match proposal::open(envelope, |_| {})? {
+        (Proposal::Commit(commit), ..) => Ok(commit.blobs()),
+        _ => Ok(BTreeSet::new()),
     }
 }
 

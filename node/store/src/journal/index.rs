@@ -136,6 +136,11 @@ impl Index {
         self.obliterations.range(..=last).copied().collect()
     }
 
+    /// The last entry that asks for slots to be emptied; 0: none does.
+    pub(super) fn last_obliteration(&self) -> u64 {
+        self.obliterations.last().copied().unwrap_or(0)
+    }
+
     /// Whether the entry with this index is the one at that place.
     pub(super) fn is_at(&self, index: u64, location: Location) -> bool {
         let slot = index.checked_sub(1).and_then(|place| self.slots.get(usize::try_from(place).ok()?));

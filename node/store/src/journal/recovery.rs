@@ -5,10 +5,9 @@ use std::sync::{Arc, Mutex};
 use super::format::{self, BadHeader, Found, Hash, Parsed, RawRecord, SegmentHeader};
 use super::index::{Index, Location};
 use super::reader::JournalReader;
-use super::redact;
 use super::writer::{JournalWriter, Tail};
 use super::{Opened, Options, Place, Record, Recovered, TornTail};
-use crate::storage::{File, Storage, StorageError};
+use crate::storage::{File, Storage, StorageError, burn};
 
 /// Why a journal cannot be opened. Nothing was changed on disk, except where [`Storage`](Self::Storage) failed half-way through a repair.
 #[derive(Debug, thiserror::Error)]
@@ -74,7 +73,7 @@ struct Recovery {
 
 impl Recovery {
     fn run(&mut self) -> Result<Tail, OpenError> {
-        redact::clear_unfinished(&*self.place.storage)?;
+        burn::finish(&*self.place.storage)?;
         let mut segments: Vec<u32> = self.place.storage.list()?.iter().filter_map(|name| format::segment_of(name)).collect();
         segments.sort_unstable();
         self.drop_unfinished_segment(&mut segments)?;

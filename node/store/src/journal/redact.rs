@@ -5,7 +5,7 @@ use std::sync::{PoisonError, RwLock};
 use super::format::{self, Found, Parsed, SegmentHeader};
 use super::index::Location;
 use super::reader::{JournalReader, ReadError, lock};
-use crate::storage::{Storage, StorageError};
+use crate::storage::{StorageError, burn};
 
 /// An entry whose data may be changed without changing its digest.
 #[derive(Debug)]
@@ -40,6 +40,11 @@ impl JournalReader {
         lock(&self.index).obliterations(last)
     }
 
+    /// The last entry that asks for slots to be emptied, applied or not; 0: none does.
+    pub fn last_obliteration(&self) -> u64 {
+        lock(&self.index).last_obliteration()
+    }
+
     /// How many segments are finished: they have the numbers 1 to that.
     pub fn finished_segments(&self) -> u32 {
         lock(&self.index).tail_segment.saturating_sub(1)
@@ -70,9 +75,9 @@ impl JournalReader {
         // The chain must hold as before: else what was just made is wrong, and must not replace what is right.
         self.records(segment, &bytes)?;
         self.replace(&name, &bytes)?;
-        // Nobody reads the old file any more; what it held must not wait on the disk until the space is used again.
-        old.write_at(0, &vec![0; bytes.len()])?;
-        old.sync_data()?;
+        // Nobody reads the old file any more.
+        drop(old);
+        burn::burn_replaced(&*self.place.storage, &name)?;
         Ok(true)
     }
 
@@ -101,17 +106,23 @@ impl JournalReader {
     }
 
     fn replace(&self, name: &str, bytes: &[u8]) -> Result<(), StorageError> {
-        let storage = &*self.place.storage;
-        let new_name = format!("{REDACTING}{name}");
-        remove_if_there(storage, &new_name)?;
-        let new = storage.create(&new_name)?;
-        new.write_at(0, bytes)?;
-        new.sync_data()?;
+        self.prepare(name, bytes)?;
         let _nobody_reads = self.reading.write().unwrap_or_else(PoisonError::into_inner);
-        storage.rename(&new_name, name)?;
-        storage.sync_directory()?;
+        burn::replace(&*self.place.storage, name)?;
         *lock(&self.file) = None;
         Ok(())
+    }
+
+    /// Writes, durably, what is to stand in a file.
+    fn prepare(&self, name: &str, bytes: &[u8]) -> Result<(), StorageError> {
+        let (storage, name) = (&*self.place.storage, burn::prepared(name));
+        match storage.remove(&name) {
+            Ok(()) | Err(StorageError::Missing { .. }) => {}
+            Err(error) => return Err(error),
+        }
+        let new = storage.create(&name)?;
+        new.write_at(0, bytes)?;
+        new.sync_data()
     }
 
     /// Forgets what it holds in memory of entries up to `last`: they are on disk.
@@ -134,30 +145,9 @@ impl JournalReader {
 
     /// Remembers, durably, that everything that entries up to `index` ask for was taken out.
     pub fn note_redacted(&self, incarnation: u64, index: u64) -> Result<(), StorageError> {
-        let storage = &*self.place.storage;
-        let new_name = format!("{REDACTING}{REDACTED}");
-        remove_if_there(storage, &new_name)?;
-        let new = storage.create(&new_name)?;
-        new.write_at(0, &redacted(incarnation, index))?;
-        new.sync_data()?;
-        storage.rename(&new_name, REDACTED)?;
-        storage.sync_directory()
-    }
-}
-
-/// Removes what a crash left of a redaction: the old segments are all there, and it is done again.
-pub(super) fn clear_unfinished(storage: &dyn Storage) -> Result<(), StorageError> {
-    let unfinished: Vec<String> = storage.list()?.into_iter().filter(|name| name.starts_with(REDACTING)).collect();
-    for name in &unfinished {
-        storage.remove(name)?;
-    }
-    if unfinished.is_empty() { Ok(()) } else { storage.sync_directory() }
-}
-
-fn remove_if_there(storage: &dyn Storage, name: &str) -> Result<(), StorageError> {
-    match storage.remove(name) {
-        Err(StorageError::Missing { .. }) => Ok(()),
-        done => done,
+        self.prepare(REDACTED, &redacted(incarnation, index))?;
+        self.place.storage.rename(&burn::prepared(REDACTED), REDACTED)?;
+        self.place.storage.sync_directory()
     }
 }
 
@@ -179,8 +169,6 @@ fn words(bytes: &[u8; 32]) -> [u64; 4] {
 /// Readers of segments, and whoever replaces one: nobody reads from a file that is about to be overwritten.
 pub(super) type Reading = RwLock<()>;
 
-/// What the names of files that are not finished begin with.
-const REDACTING: &str = "redacting-";
 /// The file that says up to where it is done.
 const REDACTED: &str = "redacted";
 const MAGIC: &[u8; 8] = b"CAPSREDA";

@@ -5,11 +5,13 @@
 //! the commit that names it is admitted → every replica that applies it keeps the blob, and fetches it if it has not got it ([`fetch`]).
 
 mod care;
+mod doomed;
 mod fetch;
 mod secure;
 
 use std::sync::Arc;
 
+use caps_model::messages::audit::{BLOBS_TOLD_MAX, BlobsTaken};
 use caps_model::messages::blobs::{Answer, Progress, Question};
 use caps_model::{BlobId, Commit};
 use caps_overlay::{Failure, Identity, Layer, Retry};
@@ -17,7 +19,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::shared::{AnyCabinet, Shared};
 use crate::blobs::limits::ANSWER_WITHIN;
-use crate::blobs::{BlobError, Blobs};
+use crate::blobs::{BlobError, Blobs, Settlement};
 use crate::cabinet::{Proposal, Proposed, Verdict};
 use crate::journal::{EntryKind, JournalReader};
 use crate::replay::ReplayError;
@@ -26,6 +28,7 @@ use crate::state::{Fate, State, StateError};
 use crate::storage::StorageError;
 
 pub(crate) use care::care;
+pub(super) use doomed::doomed;
 pub(super) use secure::{admit_blobs, within_limits};
 
 /// Answers a question about a blob.
@@ -50,11 +53,22 @@ pub(crate) async fn answer_about_blob(
         Question::Secure { blob } => Answer::Secured(secure::secure(shared, blob, before(deadline)).await?),
         Question::Want { blob, wait } => {
             let from = (peer.layer() == Some(Layer::Cabinet)).then(|| peer.clone());
-            Answer::Held(want(blobs, blob, wait, from, before(deadline)).await)
+            Answer::Held(want(blobs, blob, wait.then(|| before(deadline)), from, 0).await)
+        }
+        Question::Hold { blob, wait, settled } => {
+            let from = (peer.layer() == Some(Layer::Cabinet)).then(|| peer.clone());
+            Answer::Held(want(blobs, blob, wait.then(|| before(deadline)), from, settled).await)
         }
         Question::Table { blob } => Answer::Table((*blobs.table(blob, now).await.map_err(failed)?).clone()),
         Question::Chunk { blob, index } => Answer::Chunk(blobs.chunk(blob, index, now).await.map_err(failed)?),
     })
+}
+
+/// What the obliteration in an entry did to blobs here.
+pub(crate) fn blobs_taken(shared: &Shared, index: u64) -> BlobsTaken {
+    let settled = shared.blobs.settled() >= index;
+    let Settlement { taken, left } = shared.blobs.settlement(index);
+    BlobsTaken { settled, taken, left: left.into_iter().take(BLOBS_TOLD_MAX).collect() }
 }
 
 /// Takes note of the blobs of commits that were applied and not yet looked through: those since the last note of it. Reads the log at once.
@@ -100,18 +114,28 @@ fn was_accepted(cabinet: &AnyCabinet, index: u64, commit: &Commit) -> Result<boo
     Ok(cabinet.state().commit_at(position)?.is_some_and(|record| record.index == index))
 }
 
-/// Whether the blob is here, or is by then.
-async fn want(blobs: &Blobs, blob: BlobId, wait: bool, from: Option<Identity>, until: Instant) -> bool {
+/// Whether the blob is here, or is by then, with obliterations up to an entry carried out.
+async fn want(blobs: &Blobs, blob: BlobId, until: Option<Instant>, from: Option<Identity>, settled: u64) -> bool {
     loop {
         let changed = blobs.changed();
-        if blobs.holds(blob, Instant::now()) {
+        if holds(blobs, blob, settled) {
             return true;
         }
-        blobs.want(blob, from.clone(), Instant::now());
-        if !wait || timeout_at(until, changed).await.is_err() {
+        // What an obliteration is about to take away needs not be fetched before.
+        if blobs.settled() >= settled {
+            blobs.want(blob, from.clone(), Instant::now());
+        }
+        let Some(until) = until else { return false };
+        if timeout_at(until, changed).await.is_err() {
             return false;
         }
     }
+}
+
+/// Whether the blob is here, and no obliteration up to an entry will take it away.
+fn holds(blobs: &Blobs, blob: BlobId, settled: u64) -> bool {
+    // In this order: what is here after it was settled came after it.
+    blobs.settled() >= settled && blobs.holds(blob, Instant::now())
 }
 
 /// In the words of the service.

@@ -202,15 +202,16 @@ impl<'a> Attempt<'a> {
 
     /// Proposes it here. `None`: this replica turned out not to lead, or not to lead any more.
     async fn propose(&mut self, deadline: Instant) -> Result<Option<Decided>, Failure> {
-        if let (Asked::Commit(commit), Some(named)) = (&self.asked, &self.naming)
-            && let Err(refusal) = admit_blobs(self.shared, commit, named, deadline).await
+        let after = self.naming.is_some().then(|| self.shared.journal().last_obliteration());
+        if let (Asked::Commit(commit), Some(named), Some(after)) = (&self.asked, &self.naming, after)
+            && let Err(refusal) = admit_blobs(self.shared, commit, named, after, deadline).await
         {
             return Err(if self.may_have_run { self.give_up(refusal.code, &refusal.message) } else { refusal });
         }
         let (reply, decided) = oneshot::channel();
         let mut payload = self.payload.clone();
         stamp(&mut payload, self.shared.wall_clock.now_micros());
-        let ask = Ask { subject: self.asked.subject(), payload: payload.into(), reply };
+        let ask = Ask { subject: self.asked.subject(), payload: payload.into(), after, reply };
         let before = std::mem::replace(&mut self.may_have_run, true);
         if self.shared.asks.send(ask).await.is_err() {
             self.may_have_run = before;
@@ -219,7 +220,7 @@ impl<'a> Attempt<'a> {
         match decided.await {
             Ok(Ok(verdict)) => Ok(Some(Decided::Here(verdict))),
             Ok(Err(NotDecided::LeadershipLost)) => Ok(None),
-            Ok(Err(NotDecided::NotLeader)) => {
+            Ok(Err(NotDecided::NotLeader | NotDecided::Obliterated)) => {
                 self.may_have_run = before;
                 Ok(None)
             }

@@ -22,6 +22,7 @@ use super::seat::new_incarnation;
 use super::shared::{Shared, Stopped};
 use super::waiting::{Ask, NotDecided, Proposals, ReadRounds, Subject};
 use crate::cabinet::{Proposal, Proposed, Verdict};
+use crate::journal::envelope::{Class, Envelope};
 use crate::journal::{Batch, Entry, EntryKind, JournalWriter, Seat, WriteError};
 use crate::replication::{self, APPEND_BYTES_MAX, ChangeRefused, Consensus, HandleError, Plan, ProposeError, Role, Standing, Write};
 
@@ -183,9 +184,11 @@ impl Driver {
                     self.answer_made();
                     self.redactor.start(self.disk.finished);
                 }
-                redacted = self.redactor.redacted() => {
-                    self.shared.note_redacted(redacted?);
-                    self.consensus.forget_fetched();
+                stepped = self.redactor.stepped() => {
+                    if let Some(redacted) = stepped? {
+                        self.shared.note_redacted(redacted);
+                        self.consensus.forget_fetched();
+                    }
                     self.redactor.start(self.disk.finished);
                 }
                 fetched = self.fetcher.fetched() => self.consensus.handle_fetched(fetched?),
@@ -284,12 +287,16 @@ impl Driver {
         self.note_standing();
         let mut subjects = Vec::new();
         let mut payloads = Vec::new();
+        // Whether there is one among these is not in the journal's index yet.
+        let mut obliterates = false;
+        let last_obliteration = self.shared.journal().last_obliteration();
         for ask in asks {
             let Some(reply) = self.proposals.join(ask.subject, ask.reply) else { continue };
             let refusal = match self.proposals.has_room() && self.stop_at.is_none() {
                 false => Some(NotDecided::Overloaded),
                 // Whoever does not lead says so: the leader may have room.
                 true if !self.room.takes_commits() && self.standing.role == Role::Leader => Some(NotDecided::NearlyFull),
+                true if ask.after.is_some_and(|after| obliterates || after != last_obliteration) => Some(NotDecided::Obliterated),
                 true => None,
             };
             if let Some(refusal) = refusal {
@@ -298,6 +305,7 @@ impl Driver {
                 continue;
             }
             self.proposals.add(ask.subject, reply);
+            obliterates |= Envelope::parse(&ask.payload).is_some_and(|envelope| envelope.class == Class::Obliteration);
             subjects.push(ask.subject);
             payloads.push(ask.payload);
         }

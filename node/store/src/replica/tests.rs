@@ -1,5 +1,6 @@
 //! Three whole replicas in one process, in paused time: everything but the overlay. `loopback` has that, too.
 
+mod blob_obliteration;
 mod blobs;
 mod care;
 mod following;

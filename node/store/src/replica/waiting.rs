@@ -15,6 +15,8 @@ pub(crate) struct Ask {
     pub(crate) subject: Subject,
     /// Its bytes, as an entry carries them.
     pub(crate) payload: Bytes,
+    /// The last obliteration that the log may hold before it; none: it does not matter.
+    pub(crate) after: Option<u64>,
     /// Who wants to know.
     pub(crate) reply: Reply,
 }
@@ -43,6 +45,9 @@ pub(crate) enum NotDecided {
     /// It was not taken into the log: the disk is nearly full.
     #[error("the disk is nearly full")]
     NearlyFull,
+    /// It was not taken into the log: an obliteration was, which may have taken away what it relies on.
+    #[error("values were obliterated meanwhile")]
+    Obliterated,
     /// It was in the log when the leadership ended: a later leader may still bring it to an end.
     #[error("the leadership ended before a majority had the commit")]
     LeadershipLost,

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use caps_model::messages::audit::{self, AskHead, Obliterate};
+use caps_model::messages::audit::{self, AskBlobs, AskHead, Obliterate};
 use caps_model::messages::backup::{self, BackUp};
 use caps_model::messages::cabinet::{Join, Order};
 use caps_model::messages::inspect::Inspect;
@@ -16,7 +16,9 @@ use tokio::time::{Instant, timeout_at};
 
 use super::failure;
 use crate::cabinet::ReadError;
-use crate::replica::{AnyCabinet, Origin, Shared, admit, back_up, commit, linearizable, obliterate, order, outcome, subscription};
+use crate::replica::{
+    AnyCabinet, Origin, Shared, admit, back_up, blobs_taken, commit, linearizable, obliterate, order, outcome, subscription,
+};
 
 /// Answers reads, commits and subscriptions.
 pub struct CabinetService {
@@ -114,6 +116,13 @@ impl CabinetService {
         Answer::later(async move { obliterate(&shared, order, origin, call.deadline).await.and_then(|committed| encode(&committed)) })
     }
 
+    fn blobs_taken(&self, call: &Call) -> Answer {
+        match codec::decode::<AskBlobs>(&call.body) {
+            Ok(AskBlobs { index }) => Answer::Ready(encode(&blobs_taken(&self.shared, index))),
+            Err(error) => Answer::failed(failure::malformed(&error)),
+        }
+    }
+
     fn join(&self, call: Call) -> Answer {
         let request = match codec::decode::<Join>(&call.body) {
             Ok(request) => request,
@@ -153,6 +162,7 @@ impl Service for CabinetService {
             backup::BACK_UP => self.back_up(&call),
             audit::OBLITERATE => self.obliterate(call),
             audit::HEAD => self.read(call, |cabinet, ask: &AskHead| cabinet.head(ask.at)),
+            audit::BLOBS_TAKEN => self.blobs_taken(&call),
             // Dispatch lets only described methods through.
             _ => Answer::failed(failure::malformed(&"no such method")),
         }
@@ -201,5 +211,6 @@ const METHODS: &[MethodDescriptor] = &[
     MethodDescriptor { id: cabinet::JOIN, name: "join", callers: &[REPLICA] },
     MethodDescriptor { id: backup::BACK_UP, name: "back up", callers: &[Caller::Admin] },
     MethodDescriptor { id: audit::OBLITERATE, name: "obliterate", callers: &[REPLICA, Caller::Admin] },
+    MethodDescriptor { id: audit::BLOBS_TAKEN, name: "blobs taken", callers: &[Caller::Admin] },
     MethodDescriptor { id: audit::HEAD, name: "head", callers: &[HOST, REPLICA, Caller::Admin] },
 ];

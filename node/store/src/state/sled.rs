@@ -52,16 +52,19 @@ use caps_model::{CommitId, Name, Object, ObjectId, Position, Wire, codec};
 
 use self::filter::Probe;
 use self::keeper::Keeper;
+use self::purge::Rewriting;
 use self::shelf::Shelf;
 use self::table::Table;
 use self::view::{Frozen, Part, Reader};
 use super::index::{Index, Place, Span, differences};
 use super::key::{self, Key};
-use super::{Changed, CommitRecord, Counts, Fate, Mark, State, StateError, Step, Transaction};
+use super::{Changed, CommitRecord, Counts, Fate, Mark, Purge, State, StateError, Step, Transaction};
 
 /// State in a sled database.
 #[derive(Debug)]
 pub struct SledState {
+    /// The directory that it is called by; it may be in one beside it.
+    home: PathBuf,
     limits: Limits,
     header: Header,
     table: Table,
@@ -122,7 +125,10 @@ impl SledState {
         let is_purging = purge::resume(path).map_err(system)?;
         let (mut state, opened) = Self::open_or_set_aside(path, journal_last_index, limits)?;
         if is_purging {
-            state.purge()?;
+            let rewriting = state.begin_rewriting()?;
+            let fresh = rewriting.copy_state()?;
+            rewriting.finish(Box::new(state)).map_err(system)?;
+            state = fresh;
         }
         Ok((state, opened))
     }
@@ -148,7 +154,7 @@ impl SledState {
 
     fn open_or_set_aside(path: &Path, journal_last_index: u64, limits: Limits) -> Result<(Self, StateOpened), StateError> {
         let existed = path.exists();
-        let reason = match Self::open_existing(path, limits) {
+        let reason = match Self::open_existing(path, path, limits) {
             Ok(state) if state.header.mark.index <= journal_last_index => {
                 return Ok((state, if existed { StateOpened::Kept } else { StateOpened::Fresh }));
             }
@@ -157,12 +163,18 @@ impl SledState {
             Err(error) => describe(&error),
         };
         let set_aside = place::set_aside(path).map_err(system)?;
-        Ok((Self::open_existing(path, limits)?, StateOpened::Rebuilding { reason, set_aside }))
+        Ok((Self::open_existing(path, path, limits)?, StateOpened::Rebuilding { reason, set_aside }))
     }
 
     /// Gives the state in a directory another name beside it, and says which: it is kept for inspection, and never read again.
     pub fn set_aside(path: &Path) -> io::Result<PathBuf> {
+        purge::resume(path)?;
         place::set_aside(path)
+    }
+
+    /// The directory in which the state of this path is, if there is one: while it is at work, and after it was killed, that may be one beside it.
+    pub fn whereabouts(path: &Path) -> Option<PathBuf> {
+        Some(purge::whereabouts(path)).filter(|place| place.exists())
     }
 
     /// How many states were set aside beside this path.
@@ -170,7 +182,8 @@ impl SledState {
         place::quarantines(path).filter(|aside| aside.exists()).count()
     }
 
-    fn open_existing(path: &Path, limits: Limits) -> Result<Self, StateError> {
+    /// Opens the state that is called by `home`, in a directory.
+    fn open_existing(home: &Path, path: &Path, limits: Limits) -> Result<Self, StateError> {
         if let Some(what) = place::noted_damage(path) {
             return Err(StateError::Damaged { what: format!("files, as was found before: {what}") });
         }
@@ -181,7 +194,7 @@ impl SledState {
         shelf.tidy(&manifest, &runs)?;
         manifest.next_lot = next_lot;
         let keeper = Keeper::start(shelf.clone(), &manifest, runs, limits)?;
-        Ok(Self { limits, header: manifest.header, table: Table::default(), shelf, keeper })
+        Ok(Self { home: home.to_owned(), limits, header: manifest.header, table: Table::default(), shelf, keeper })
     }
 
     /// Looks at everything that can be read at this moment.
@@ -216,6 +229,15 @@ impl SledState {
             })
         })?;
         Ok(found)
+    }
+
+    /// Has everything that is in memory written to the database, to be rewritten from there.
+    fn begin_rewriting(&mut self) -> Result<Rewriting, StateError> {
+        if let Some(table) = self.take_table() {
+            self.keeper.take(table)?;
+        }
+        let (home, shelf, watch, limits) = (self.home.clone(), self.shelf.clone(), self.keeper.watch(), self.limits);
+        Ok(Rewriting { home, shelf, watch, limits, index: self.header.mark.index })
     }
 
     /// The table, to be handed over; a new one takes its place.
@@ -342,14 +364,8 @@ impl State for SledState {
         Ok(())
     }
 
-    fn purge(&mut self) -> Result<(), StateError> {
-        let last = self.take_table();
-        self.keeper.end(last)?;
-        let fresh = purge::rewrite(&self.shelf, &self.keeper.view(), self.limits, |path| Self::open_existing(path, self.limits))?;
-        let path = self.shelf.path().to_owned();
-        // The old database closes with this.
-        *self = fresh;
-        purge::wipe_replaced(&path).map_err(system)
+    fn purge(&mut self) -> Result<Option<Box<dyn Purge>>, StateError> {
+        Ok(Some(Box::new(self.begin_rewriting()?)))
     }
 }
 

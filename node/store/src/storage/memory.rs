@@ -1,6 +1,6 @@
 //! A disk in memory that loses what was not synced when its power is cut, and fails when told to.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -27,6 +27,8 @@ struct Disk {
     names: BTreeMap<String, u64>,
     durable_names: BTreeMap<String, u64>,
     next_inode: u64,
+    /// What stood in files that had no name any more when the power was cut: space that nobody has used again.
+    unused: VecDeque<Vec<u8>>,
     life: u64,
     capacity_bytes: u64,
     syncs: u64,
@@ -108,7 +110,7 @@ impl MemoryStorage {
         true
     }
 
-    /// Whether these bytes stand anywhere on the disk, in what was a file once and in what is not synced yet included.
+    /// Whether these bytes stand anywhere on the disk, in what was a file once and in what is not synced yet included: space is never used again.
     pub fn holds(&self, bytes: &[u8]) -> bool {
         let disk = self.lock();
         let found = |content: &Vec<u8>| {
@@ -120,7 +122,7 @@ impl MemoryStorage {
                 blocks.flat_map(|start| content[start..content.len().min(start + ZEROS.len() + bytes.len())].windows(bytes.len()));
             windows.any(|window| window == bytes)
         };
-        disk.files.values().any(|content| found(&content.bytes) || found(&content.durable))
+        disk.files.values().any(|content| found(&content.bytes) || found(&content.durable)) || disk.unused.iter().any(found)
     }
 
     /// Another disk with the same content, all of it durable.
@@ -291,7 +293,14 @@ impl Disk {
 
     fn forget_nameless(&mut self) {
         let named: Vec<u64> = self.names.values().copied().collect();
-        self.files.retain(|inode, _| named.contains(inode));
+        for (_, content) in self.files.extract_if(.., |inode, _| !named.contains(inode)) {
+            if content.bytes.iter().any(|byte| *byte != 0) {
+                self.unused.push_back(content.bytes);
+            }
+        }
+        while self.unused.len() > UNUSED_MAX {
+            self.unused.pop_front();
+        }
     }
 }
 
@@ -336,6 +345,7 @@ impl Default for Disk {
             names: BTreeMap::new(),
             durable_names: BTreeMap::new(),
             next_inode: 1,
+            unused: VecDeque::new(),
             life: 0,
             capacity_bytes: u64::MAX,
             syncs: 0,
@@ -361,6 +371,9 @@ fn index(offset: u64) -> usize {
 
 /// What a disk writes as a whole or not at all.
 const SECTOR_BYTES: u64 = 512;
+
+/// Files without a name of which the content is remembered.
+const UNUSED_MAX: usize = 256;
 
 /// A block without content.
 const ZEROS: [u8; 4_096] = [0; 4_096];

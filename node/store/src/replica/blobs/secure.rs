@@ -2,6 +2,10 @@
 //!
 //! Applying a commit must not depend on which blobs a replica happens to have; so this is looked at when a commit is admitted to the log, by the
 //! leader, and never again.
+//!
+//! An obliteration takes blobs away that nothing in the log before it names. So that it never takes one that a commit behind it names, and a
+//! majority was found to have: only those voters count that have carried out all obliterations that are in the leader's log, and if another
+//! one enters the log before the commit does, the voters are asked again ([`Ask::after`](super::super::waiting::Ask)).
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -15,18 +19,27 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use super::super::shared::Shared;
 use super::fetch::ask_until;
+use super::holds;
 use crate::blobs::limits::NAMED_MAX;
 use crate::service::failure;
 
 /// Looks for a majority that has the blob, and lets those who have not got it fetch it, until `until`.
+///
+/// Who has not carried out the obliterations that are known of here does not count.
 pub(super) async fn secure(shared: &Arc<Shared>, blob: BlobId, until: Instant) -> Result<Secured, Failure> {
-    let mut secured = count(shared, blob, false, until).await;
+    secure_after(shared, blob, shared.journal().last_obliteration(), until).await
+}
+
+/// The same, after the obliterations up to an entry.
+async fn secure_after(shared: &Arc<Shared>, blob: BlobId, settled: u64, until: Instant) -> Result<Secured, Failure> {
+    let mut secured = count(shared, blob, settled, false, until).await;
     let is_anywhere = |secured: &Secured| secured.voters > 0 || shared.blobs.holds(blob, Instant::now());
-    if !is_anywhere(&secured) {
+    // Where an obliteration is under way it is too early to say that nobody has it.
+    if !is_anywhere(&secured) && shared.blobs.settled() >= settled {
         return Err(Failure::new(failure::BLOB_ABSENT, format!("no replica that could be asked has {blob}: upload it first")));
     }
     while !secured.is_enough() && Instant::now() < until {
-        secured = count(shared, blob, true, until).await;
+        secured = count(shared, blob, settled, true, until).await;
         if !secured.is_enough() && Instant::now() + PAUSE < until {
             sleep(PAUSE).await;
         }
@@ -64,7 +77,14 @@ pub(crate) fn within_limits(blobs: &BTreeSet<BlobId>) -> Result<(), Failure> {
 
 /// Refuses a commit that names a blob which no majority has; waits a little for those who are about to have it. One that happened already is let
 /// through to be given its first answer.
-pub(crate) async fn admit_blobs(shared: &Arc<Shared>, commit: &Commit, blobs: &BTreeSet<BlobId>, deadline: Instant) -> Result<(), Failure> {
+/// The obliterations that it was looked at after are those up to `settled`.
+pub(crate) async fn admit_blobs(
+    shared: &Arc<Shared>,
+    commit: &Commit,
+    blobs: &BTreeSet<BlobId>,
+    settled: u64,
+    deadline: Instant,
+) -> Result<(), Failure> {
     if blobs.is_empty() || shared.read(|cabinet| Ok(cabinet.state().fate(commit.id)?)).is_ok_and(|fate| fate.is_some()) {
         return Ok(());
     }
@@ -72,7 +92,7 @@ pub(crate) async fn admit_blobs(shared: &Arc<Shared>, commit: &Commit, blobs: &B
     let until = Instant::now() + (left / 2).min(ADMIT_WITHIN);
     let mut all = FuturesUnordered::new();
     for blob in blobs {
-        all.push(async move { (*blob, secure(shared, *blob, until).await) });
+        all.push(async move { (*blob, secure_after(shared, *blob, settled, until).await) });
     }
     while let Some((blob, secured)) = all.next().await {
         match secured {
@@ -88,7 +108,7 @@ pub(crate) async fn admit_blobs(shared: &Arc<Shared>, commit: &Commit, blobs: &B
 }
 
 /// How many voters have the blob. With `wait` each is given time to fetch it, until a majority has it.
-async fn count(shared: &Arc<Shared>, blob: BlobId, wait: bool, until: Instant) -> Secured {
+async fn count(shared: &Arc<Shared>, blob: BlobId, settled: u64, wait: bool, until: Instant) -> Secured {
     let (voters, me) = shared.with_table(|table| {
         let numbers = table.membership().voters().clone();
         let voters: Vec<Identity> = numbers.iter().filter_map(|number| table.identity(*number).cloned()).collect();
@@ -97,16 +117,22 @@ async fn count(shared: &Arc<Shared>, blob: BlobId, wait: bool, until: Instant) -
     let majority = voters.len() / 2 + 1;
     let needed = u32::try_from(majority).unwrap_or(u32::MAX);
     let mut secured = Secured { voters: 0, needed };
+    let question = match settled {
+        // Replicas of the release before this one know this question only.
+        0 => Question::Want { blob, wait },
+        settled => Question::Hold { blob, wait, settled },
+    };
     let mut asked = FuturesUnordered::new();
     let (me_votes, others): (Vec<_>, Vec<_>) = voters.into_iter().partition(|voter| *voter == me);
-    if shared.blobs.holds(blob, Instant::now()) {
+    if holds(&shared.blobs, blob, settled) {
         secured.voters += u32::from(!me_votes.is_empty());
-    } else {
+    } else if shared.blobs.settled() >= settled {
         shared.blobs.want(blob, None, Instant::now());
     }
     let until = if wait { until } else { until.min(Instant::now() + HELD_WITHIN) };
     for voter in others {
-        asked.push(async move { ask_until(shared, &voter, &Question::Want { blob, wait }, until).await });
+        let question = &question;
+        asked.push(async move { ask_until(shared, &voter, question, until).await });
     }
     while !secured.is_enough() {
         match timeout_at(until, asked.next()).await {

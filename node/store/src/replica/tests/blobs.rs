@@ -124,36 +124,14 @@ async fn damage_is_found_set_aside_never_served_and_repaired() {
     group.comes_to(&[3], table.id()).await;
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_blob_that_is_removed_for_ever_is_overwritten_and_not_fetched_again() {
-    let mut group = Group::start().await;
-    let (bytes, table) = content(8, 1);
-    group.bring(1, &bytes, &table, 0..1).await;
-    assert!(group.secure(1, table.id()).await.is_enough());
-    group.name(1, 1, table.id()).await.unwrap();
-    group.comes_to(&VOTERS, table.id()).await;
-    // It has applied the commit, too: what comes later in the log names it anew.
-    group.reaches_position(2, Position(1)).await;
-    assert!(group.store(2).shared.blobs.remove(table.id()).await.unwrap());
-    sleep(Duration::from_secs(300)).await;
-    assert!(!group.has_file(2, table.id()));
-    group.kill(2);
-    group.open(2);
-    sleep(Duration::from_secs(300)).await;
-    assert!(!group.has_file(2, table.id()));
-    // A later commit that names it wants it back.
-    group.name(1, 2, table.id()).await.unwrap();
-    group.comes_to(&[2], table.id()).await;
-}
-
 impl Group {
-    async fn ask(&self, voter: u64, question: Question) -> Result<Answer, Failure> {
+    pub(super) async fn ask(&self, voter: u64, question: Question) -> Result<Answer, Failure> {
         let host = Identity::node("test.example", "here", Layer::Host, "host").unwrap();
         answer_about_blob(&self.store(voter).shared, question, &host, soon()).await
     }
 
     /// Uploads some chunks.
-    async fn bring(&self, voter: u64, bytes: &[u8], table: &Table, chunks: std::ops::Range<u32>) {
+    pub(super) async fn bring(&self, voter: u64, bytes: &[u8], table: &Table, chunks: std::ops::Range<u32>) {
         self.ask(voter, Question::Begin { table: table.clone() }).await.unwrap();
         for index in chunks {
             let start = index as usize * CHUNK_BYTES;
@@ -162,13 +140,13 @@ impl Group {
         }
     }
 
-    async fn secure(&self, voter: u64, blob: BlobId) -> Secured {
+    pub(super) async fn secure(&self, voter: u64, blob: BlobId) -> Secured {
         let Answer::Secured(secured) = self.ask(voter, Question::Secure { blob }).await.unwrap() else { panic!("secured") };
         secured
     }
 
     /// Commits an object that holds the blob.
-    async fn name(&self, voter: u64, id: u128, blob: BlobId) -> Result<Committed, Failure> {
+    pub(super) async fn name(&self, voter: u64, id: u128, blob: BlobId) -> Result<Committed, Failure> {
         let mut commit = commit_of(id);
         if let Change::Create { attributes, .. } = &mut commit.changes[0] {
             attributes.insert(Name::fixed("content"), vec![Value::Blob(Box::new(blob))]);
@@ -176,15 +154,15 @@ impl Group {
         self.store(voter).commit(commit, soon()).await
     }
 
-    fn has(&self, voter: u64, blob: BlobId) -> bool {
+    pub(super) fn has(&self, voter: u64, blob: BlobId) -> bool {
         self.store(voter).shared.blobs.holds(blob, Instant::now())
     }
 
-    fn has_file(&self, voter: u64, blob: BlobId) -> bool {
+    pub(super) fn has_file(&self, voter: u64, blob: BlobId) -> bool {
         self.disks[&voter].list().unwrap().contains(&file_of(blob))
     }
 
-    async fn comes_to(&self, voters: &[u64], blob: BlobId) {
+    pub(super) async fn comes_to(&self, voters: &[u64], blob: BlobId) {
         for voter in voters {
             let comes = async {
                 while !self.has(*voter, blob) {
@@ -195,39 +173,39 @@ impl Group {
         }
     }
 
-    async fn reads(&self, voter: u64, bytes: &[u8], table: &Table) {
+    pub(super) async fn reads(&self, voter: u64, bytes: &[u8], table: &Table) {
         for (index, chunk) in (0..).zip(bytes.chunks(CHUNK_BYTES)) {
             let answer = self.ask(voter, Question::Chunk { blob: table.id(), index }).await.unwrap();
             assert!(answer == Answer::Chunk(chunk.to_vec()), "chunk {index} at {voter}");
         }
     }
 
-    async fn serves(&self, voter: u64) {
+    pub(super) async fn serves(&self, voter: u64) {
         while !self.store(voter).shared.is_serving() {
             sleep(Duration::from_millis(10)).await;
         }
     }
 
-    async fn reaches_position(&self, voter: u64, position: Position) {
+    pub(super) async fn reaches_position(&self, voter: u64, position: Position) {
         let arrival = self.store(voter).shared.at_least(position).unwrap();
         timeout(Duration::from_secs(60), arrival).await.expect("it catches up").unwrap();
     }
 
-    fn others(&self, voter: u64) -> [u64; 2] {
+    pub(super) fn others(&self, voter: u64) -> [u64; 2] {
         let others: Vec<u64> = VOTERS.into_iter().filter(|other| *other != voter).collect();
         others.try_into().unwrap()
     }
 }
 
 /// Bytes that are like no others: some whole chunks and a piece less.
-fn content(seed: u8, chunks: usize) -> (Vec<u8>, Table) {
+pub(super) fn content(seed: u8, chunks: usize) -> (Vec<u8>, Table) {
     let size = chunks * CHUNK_BYTES - 1_000;
     let bytes: Vec<u8> = (0..size).map(|at| u8::try_from((at * at / 7 + at) % 251).unwrap() ^ seed).collect();
     let table = Table::of(&bytes).unwrap();
     (bytes, table)
 }
 
-fn file_of(blob: BlobId) -> String {
+pub(super) fn file_of(blob: BlobId) -> String {
     let digits: String = blob.hash.iter().map(|byte| format!("{byte:02x}")).collect();
     format!("blob-{digits}")
 }

@@ -52,7 +52,7 @@ enum Ending {
 impl Keeper {
     /// Starts the thread, over the runs of a manifest.
     pub(super) fn start(shelf: Arc<Shelf>, manifest: &Manifest, runs: Vec<Arc<Run>>, limits: Limits) -> Result<Self, StateError> {
-        let view = Arc::new(View { frozen: Vec::new(), runs });
+        let view = Arc::new(View { frozen: Vec::new(), runs, header: manifest.header });
         let desk = Arc::new(Desk { papers: Mutex::new(Papers { view, ending: None, failure: None }), changed: Condvar::new() });
         let manifest = Manifest { dead: Vec::new(), unfinished: Vec::new(), ..manifest.clone() };
         let work = Work { shelf, desk: desk.clone(), limits, manifest, graves: Vec::new(), busy: BTreeSet::new() };
@@ -74,11 +74,13 @@ impl Keeper {
         }
     }
 
+    /// What waits for the thread's work, from another one.
+    pub(super) fn watch(&self) -> Watch {
+        Watch { desk: self.desk.clone() }
+    }
+
     /// Hands over a full table; waits while too many of them wait already.
     pub(super) fn take(&self, frozen: Frozen) -> Result<(), StateError> {
-        if self.thread.is_none() {
-            return Err(StateError::Lacks { what: "its keeper, since a purge failed: it must be opened again".to_owned() });
-        }
         let waits = |papers: &mut Papers| papers.failure.is_none() && papers.view.frozen.len() >= self.limits.tables_waiting_max;
         let papers = self.desk.changed.wait_while(self.desk.papers(), waits).unwrap_or_else(PoisonError::into_inner);
         if let Some(failure) = &papers.failure {
@@ -121,6 +123,25 @@ impl Keeper {
     }
 }
 
+/// Waits for the keeper's work.
+#[derive(Debug)]
+pub(super) struct Watch {
+    desk: Arc<Desk>,
+}
+
+impl Watch {
+    /// Resolves, at the latest when the state is closed, with what is in the database once everything up to an entry of the log is.
+    pub(super) fn flushed(&self, index: u64) -> Result<Arc<View>, StateError> {
+        let waits =
+            |papers: &mut Papers| papers.failure.is_none() && papers.view.header.mark.index < index && !papers.view.frozen.is_empty();
+        let papers = self.desk.changed.wait_while(self.desk.papers(), waits).unwrap_or_else(PoisonError::into_inner);
+        match &papers.failure {
+            Some(failure) => Err(StateError::Engine(Box::new(failure.clone()))),
+            None => Ok(papers.view.clone()),
+        }
+    }
+}
+
 impl Desk {
     fn papers(&self) -> MutexGuard<'_, Papers> {
         self.papers.lock().unwrap_or_else(PoisonError::into_inner)
@@ -129,7 +150,7 @@ impl Desk {
     fn add(&self, mut papers: MutexGuard<'_, Papers>, frozen: Frozen) {
         let older = papers.view.frozen.iter().cloned();
         let frozen = std::iter::once(Arc::new(frozen)).chain(older).collect();
-        papers.view = Arc::new(View { frozen, runs: papers.view.runs.clone() });
+        papers.view = Arc::new(View { frozen, runs: papers.view.runs.clone(), header: papers.view.header });
         drop(papers);
         self.changed.notify_all();
     }
@@ -266,7 +287,7 @@ impl Work {
         let mut papers = self.desk.papers();
         // Tables may have come in between; runs are changed by this thread alone.
         let waiting = papers.view.frozen.iter().filter(|table| flushed.is_none_or(|flushed| !Arc::ptr_eq(table, flushed)));
-        papers.view = Arc::new(View { frozen: waiting.cloned().collect(), runs });
+        papers.view = Arc::new(View { frozen: waiting.cloned().collect(), runs, header: self.manifest.header });
         drop(papers);
         self.desk.changed.notify_all();
         Ok(())

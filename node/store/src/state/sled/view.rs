@@ -18,6 +18,8 @@ pub(super) struct View {
     pub(super) frozen: Vec<Arc<Frozen>>,
     /// The newest first.
     pub(super) runs: Vec<Arc<Run>>,
+    /// How far the state is with the runs.
+    pub(super) header: Header,
 }
 
 /// A table that is complete.
