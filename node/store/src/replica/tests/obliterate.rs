@@ -12,7 +12,7 @@ fn text(bytes: &[u8]) -> Vec<Value> {
     vec![Value::text(std::str::from_utf8(bytes).unwrap())]
 }
 
-fn telling(id: u128, object: u128, stale: bool) -> Commit {
+pub(super) fn telling(id: u128, object: u128, stale: bool) -> Commit {
     let attributes = BTreeMap::from([(Name::fixed("name"), text(SECRET)), (Name::fixed("state"), text(b"open"))]);
     let change = Change::Create { object: ObjectId(object), entity: Name::fixed("thing"), ancestors: Vec::new(), attributes };
     let version = Position(if stale { 99 } else { 0 });
@@ -20,7 +20,7 @@ fn telling(id: u128, object: u128, stale: bool) -> Commit {
     Commit { changes: vec![change], reads, result: BTreeMap::from([(Name::fixed("told"), text(SECRET))]), ..commit_of(id) }
 }
 
-fn order(id: u128, object: u128) -> Obliterate {
+pub(super) fn order(id: u128, object: u128) -> Obliterate {
     let target = Target { object: ObjectId(object), attribute: Name::fixed("name"), from: Position(1), to: Position(u64::MAX) };
     Obliterate { id: CommitId(id), by: "admin".to_owned(), reason: "asked for".to_owned(), targets: vec![target] }
 }
@@ -41,12 +41,12 @@ impl Group {
         self.commit(1, 10).await.unwrap();
     }
 
-    async fn obliterate(&self, voter: u64, order: &Obliterate) -> Result<Committed, Failure> {
+    pub(super) async fn obliterate(&self, voter: u64, order: &Obliterate) -> Result<Committed, Failure> {
         self.store(voter).obliterate(order.clone(), soon()).await
     }
 
     /// Waits until the files of these nodes are done with everything up to `position`.
-    async fn redacted(&self, nodes: &[u64], position: Position) {
+    pub(super) async fn redacted(&self, nodes: &[u64], position: Position) {
         let done = async {
             for node in nodes {
                 loop {
