@@ -122,6 +122,42 @@ async fn a_late_learner_and_a_replica_that_was_away_have_no_byte_either() {
     assert_eq!(head(4), head(away));
 }
 
+/// The state is rewritten on a thread of its own, again and again, while commits are applied and read.
+#[tokio::test(start_paused = true)]
+async fn a_state_is_rewritten_while_commits_go_on_and_is_the_same_afterwards() {
+    let mut group = Group::without_replicas();
+    group.states = Some(tempfile::tempdir().unwrap());
+    VOTERS.into_iter().for_each(|voter| group.open(voter));
+    group.leader().await;
+    group.store(1).commit(telling(1, 101, false), soon()).await.unwrap();
+    group.obliterate(1, &order(2, 101)).await.unwrap();
+    group.redacted(&VOTERS, Position(2)).await;
+    let shared = group.store(2).shared.clone();
+    let rewriting = std::thread::spawn(move || {
+        for _ in 0..5 {
+            redactor::purge(&shared, shared.journal()).unwrap();
+        }
+    });
+    let mut last = 2;
+    while !rewriting.is_finished() {
+        last += 1;
+        let object = 1_000 + u128::from(last);
+        group.commit(2, object).await.unwrap();
+        let objects = vec![ObjectId(object)];
+        group.reaches_position(2, Position(last)).await;
+        let got = group.store(2).shared.read(|cabinet| cabinet.get(&caps_model::messages::Get { objects })).unwrap();
+        assert!(got.objects[0].is_some(), "{last}");
+    }
+    rewriting.join().unwrap();
+    group.assert_equal(Position(last)).await;
+    VOTERS.into_iter().for_each(|voter| group.kill(voter));
+    // What was killed lets go of its directory when its tasks are dropped.
+    sleep(Duration::from_secs(1)).await;
+    VOTERS.into_iter().for_each(|voter| group.open(voter));
+    group.leader().await;
+    group.assert_equal(Position(last)).await;
+}
+
 /// The power of all replicas is cut at once, after some changes that the disks make while they redact: all numbers of changes come up on some disk.
 #[tokio::test(start_paused = true)]
 async fn a_power_cut_at_any_moment_loses_nothing_and_is_made_up_for() {
