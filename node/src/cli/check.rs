@@ -1,16 +1,17 @@
 //! `caps check`.
 
+mod aside;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, UNIX_EPOCH};
 
 use anyhow::{Context, bail};
 use caps_certs_gen::Layer;
-use caps_store::check::{Examined, JournalFound, Sound, StateFound, compare, examine};
-use caps_store::journal::SetAside;
+use caps_model::BlobId;
+use caps_store::check::{Aside, BlobsFound, Examined, JournalFound, Sound, StateFound, compare, examine, set_aside};
 use caps_store::state::{SledState, State, StateOpened};
-use caps_store::storage::DiskStorage;
+use caps_store::storage::{DiskStorage, Storage};
 use clap::Args;
 use indicatif::HumanBytes;
 use serde_json::{Value as Json, json};
@@ -20,20 +21,26 @@ use super::backup::Manifest;
 use super::progress::Bar;
 use super::scratch::Scratch;
 use crate::deployment::{Cabinet, Deployment, Node};
-use crate::output::{moment, say};
+use crate::output::say;
 
 /// Examine what a node of layer 1 keeps, or a backup, without changing it.
 ///
 /// Reads every record of the journal as a replica does when it starts, and names the first that is wrong. With --state the journal is replayed as well,
 /// and everything that the state answers is held against what comes out: every commit, every version of every object, every index. A copy of
-/// the state is examined, because the database writes when it is opened. Lists what was set aside. The node must not run. The exit status is the verdict.
+/// the state is examined, because the database writes when it is opened. Every blob that the journal names is read and proven; one that is missing
+/// or damaged is named (a replica fetches it from the others when it runs). Lists what was set aside. The node must not run. The exit status is the verdict.
+///
+/// What was set aside (journals, states, blobs) is never read again, and may hold values that were obliterated since. With --purge-quarantined nothing
+/// is examined but that: it is listed, and with --yes overwritten and removed.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   caps check                          every node of layer 1 that has its data on this machine
   caps check --node store-lund --state
   caps check /backup/main
-  caps check /backup/main --json")]
+  caps check /backup/main --json
+  caps check --node store-lund --purge-quarantined           what was set aside there
+  caps check --node store-lund --purge-quarantined --yes     overwrite and remove it")]
 pub(super) struct Check {
     /// A backup, or a copy of a node's directory.
     #[arg(conflicts_with = "node")]
@@ -44,16 +51,26 @@ pub(super) struct Check {
     /// Examine the state, too.
     #[arg(long)]
     state: bool,
-    /// Where the copy of the state goes for that long.
-    #[arg(long, value_name = "DIR", requires = "state")]
+    /// Where the copy of the state goes for that long, and what else is needed for a while; the system's directory for such, if not given.
+    #[arg(long, value_name = "DIR")]
     scratch: Option<PathBuf>,
+    /// Only list what was set aside; with --yes overwrite and remove it.
+    #[arg(long, conflicts_with_all = ["state", "scratch"])]
+    purge_quarantined: bool,
+    /// Do it.
+    #[arg(long, requires = "purge_quarantined")]
+    yes: bool,
 }
 
 /// What was found in one directory.
 struct Found {
     directory: PathBuf,
     examined: Examined,
+    set_aside: Vec<Aside>,
     state: Option<StateVerdict>,
+    blobs: Option<BlobsFound>,
+    /// It is a backup of a release that left blobs out.
+    blobs_left_out: bool,
     /// Entries that the manifest of a backup promises and that are not there.
     missing: Option<u64>,
 }
@@ -65,6 +82,9 @@ enum StateVerdict {
 
 impl Check {
     pub(super) fn run(&self, global: &Global) -> anyhow::Result<()> {
+        if self.purge_quarantined {
+            return self.directories(global)?.iter().try_for_each(|directory| aside::purge(global, directory, self.yes));
+        }
         let mut faults = 0;
         for directory in self.directories(global)? {
             let found = self.examine(global, directory)?;
@@ -110,22 +130,38 @@ impl Check {
     fn examine(&self, global: &Global, directory: PathBuf) -> anyhow::Result<Found> {
         let busy = || format!("cannot examine {}: does its node run? stop it first, or examine a copy", directory.display());
         let storage = DiskStorage::open_read_only(&directory).with_context(busy)?;
-        let examined = examine(Arc::new(storage)).with_context(|| format!("cannot read {}", directory.display()))?;
-        let (mut state, mut missing) = (None, None);
+        let storage: Arc<dyn Storage> = Arc::new(storage);
+        let examined = examine(storage.clone()).with_context(|| format!("cannot read {}", directory.display()))?;
+        let (mut state, mut missing, mut blobs) = (None, None, None);
+        let manifest = Manifest::read(&directory)?;
+        let blobs_left_out = manifest.as_ref().is_some_and(|manifest| manifest.blobs.is_none());
         if let JournalFound::Sound(sound) = &examined.journal {
-            missing = Manifest::read(&directory)?.map(|manifest| manifest.entries.saturating_sub(sound.committed)).filter(|lost| *lost > 0);
+            blobs = Some(self.examine_blobs(global, sound, &*storage)?);
+            missing = manifest.map(|manifest| manifest.entries.saturating_sub(sound.committed)).filter(|lost| *lost > 0);
             if self.state {
                 state = self.compare(global, &directory, sound)?;
             }
         }
-        Ok(Found { directory, examined, state, missing })
+        let set_aside = set_aside(&*storage, &directory.join("state"))?;
+        Ok(Found { directory, examined, set_aside, state, blobs, blobs_left_out, missing })
+    }
+
+    /// What is only mentioned, by a commit that was refused for example, needs not be there: where something is wrong, a replay tells.
+    fn examine_blobs(&self, global: &Global, sound: &Sound, storage: &dyn Storage) -> anyhow::Result<BlobsFound> {
+        let bar = Bar::counting_bytes(global, "reading blobs");
+        let found = sound.examine_blobs(storage, &mut |bytes| bar.add(bytes))?;
+        drop(bar);
+        if found.is_sound() {
+            return Ok(found);
+        }
+        let beside = self.scratch.clone().unwrap_or_else(std::env::temp_dir);
+        let scratch = Scratch::for_journal(&beside, sound.size_bytes)?;
+        let bar = Bar::new(global, "replaying");
+        Ok(found.only(&sound.named(scratch.state()?, &mut |figures| bar.tell(figures))?))
     }
 
     fn compare(&self, global: &Global, directory: &Path, sound: &Sound) -> anyhow::Result<Option<StateVerdict>> {
-        let original = directory.join("state");
-        if !original.exists() {
-            return Ok(None);
-        }
+        let Some(original) = SledState::whereabouts(&directory.join("state")) else { return Ok(None) };
         let scratch = Scratch::directory(self.scratch.as_deref().unwrap_or(&std::env::temp_dir()))?;
         let copy = scratch.path().expect("it is a directory").join("state");
         copy_directory(&original, &copy).with_context(|| format!("cannot copy {}", original.display()))?;
@@ -151,7 +187,11 @@ impl Found {
             Some(StateVerdict::Compared(found)) => found.disagreements.is_empty(),
             Some(StateVerdict::Unusable(_)) => false,
         };
-        journal && state && self.missing.is_none()
+        journal && state && self.blobs_are_sound() && self.missing.is_none()
+    }
+
+    fn blobs_are_sound(&self) -> bool {
+        self.blobs.as_ref().is_none_or(|found| found.damaged.is_empty() && (self.blobs_left_out || found.missing.is_empty()))
     }
 
     fn tell(&self) {
@@ -179,6 +219,9 @@ impl Found {
         if let Some(missing) = self.missing {
             say!("  NOT SOUND: backup.json promises {missing} entries that are not there: the end of the backup is lost");
         }
+        if let Some(found) = &self.blobs {
+            self.tell_blobs(found);
+        }
         match &self.state {
             None => {}
             Some(StateVerdict::Unusable(reason)) => say!("  state: NOT SOUND: {reason}; it is rebuilt when the node starts"),
@@ -195,9 +238,22 @@ impl Found {
                 found.disagreements.iter().for_each(|disagreement| say!("    {disagreement}"));
             }
         }
-        for aside in &self.examined.set_aside {
-            say!("  set aside: {}, {}, last changed {}", aside.file, HumanBytes(aside.size_bytes), self.changed(aside));
+        self.set_aside.iter().for_each(|aside| say!("  set aside: {}", aside::described(&self.directory, aside)));
+    }
+
+    fn tell_blobs(&self, found: &BlobsFound) {
+        let BlobsFound { whole, size_bytes, missing, damaged } = found;
+        let size = HumanBytes(*size_bytes);
+        match missing.len() + damaged.len() {
+            0 if *whole == 0 => {}
+            0 => say!("  blobs: {whole} proven, {size}"),
+            _ if self.blobs_left_out && damaged.is_empty() => {
+                say!("  blobs: the release that made this backup left them out; {whole} proven, {size}, {} are not in it", missing.len());
+            }
+            wrong => say!("  blobs: NOT SOUND: {wrong} are not whole; {whole} proven, {size}"),
         }
+        missing.iter().for_each(|blob| say!("    missing: {blob}"));
+        damaged.iter().for_each(|blob| say!("    damaged: {blob}"));
     }
 
     fn json(&self) -> Json {
@@ -217,18 +273,17 @@ impl Found {
                 "disagreements": found.disagreements.iter().map(ToString::to_string).collect::<Vec<_>>(),
             }),
         });
-        let aside = self.examined.set_aside.iter();
-        let aside = aside.map(|aside| json!({"file": aside.file, "size_bytes": aside.size_bytes, "changed": self.changed(aside)}));
+        let named = |blobs: &[BlobId]| blobs.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let blobs = self.blobs.as_ref().map(|found| {
+            json!({
+                "sound": self.blobs_are_sound(), "left_out": self.blobs_left_out, "whole": found.whole, "size_bytes": found.size_bytes,
+                "missing": named(&found.missing), "damaged": named(&found.damaged),
+            })
+        });
         json!({
-            "directory": self.directory.display().to_string(), "sound": self.is_sound(), "journal": journal, "state": state,
-            "set_aside": aside.collect::<Vec<_>>(),
+            "directory": self.directory.display().to_string(), "sound": self.is_sound(), "journal": journal, "state": state, "blobs": blobs,
+            "set_aside": aside::json_of(&self.directory, &self.set_aside),
         })
-    }
-
-    fn changed(&self, aside: &SetAside) -> String {
-        let changed = fs::metadata(self.directory.join(&aside.file)).and_then(|metadata| metadata.modified()).ok();
-        let since = changed.and_then(|changed| changed.duration_since(UNIX_EPOCH).ok()).unwrap_or(Duration::ZERO);
-        moment(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
     }
 }
 

@@ -1,15 +1,18 @@
 //! `caps restore`.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, bail, ensure};
 use caps_certs_gen::{Identity, Layer};
-use caps_store::backup::{Restoration, Source, build};
+use caps_model::CommitId;
+use caps_store::backup::{Beside, BlobsRestored, Built, Restoration, Source, SourceError, build};
 use caps_store::journal;
 use caps_store::state::SledState;
 use caps_store::storage::{DiskStorage, Storage};
 use clap::Args;
+use indicatif::HumanBytes;
 use serde_json::json;
 
 use super::Global;
@@ -28,6 +31,12 @@ use crate::output::{moment, say};
 ///
 /// When one node is lost and the others work, nothing is to be restored: start it with an empty directory, or use --from-peers, and it is rebuilt.
 ///
+/// Blobs that are named up to the moment come along, each proven; those that the node has whole it keeps. One that no source has whole is in the way,
+/// unless --without-blobs says that it is to be done without; a backup of a release that left blobs out gives what was put beside it.
+///
+/// Obliterations hold, also those after the moment, and those that only one of the journals given knows. Where the node's own journal, which is set
+/// aside, knows of others, nothing is restored: give it with --obliterations-from, here and at the other nodes.
+///
 /// Nothing is deleted: what the node has is set aside with --set-aside, under names that begin with `quarantine-`; without, it is in the way. Commits that
 /// were acknowledged after the moment are gone: `caps outcome` says so of each. Front ends that saw later positions log in again.
 #[derive(Debug, Args)]
@@ -37,12 +46,14 @@ Examples:
   caps restore --node store-lund --from /backup/main --to 4711           up to this commit
   caps restore --node store-lund --from /backup/main --to 2026-11-22T10:30:00Z --set-aside
   caps restore --node store-lund --from /backup/main --from /old/store-kiruna    from whichever goes further
+  caps restore --node store-lund --from /backup/main --obliterations-from data/store-lund --set-aside
   caps restore --node store-lund --from-peers                            set its data aside; it is rebuilt when it starts")]
 pub(super) struct Restore {
     /// The node whose journal is made. It must not run.
     #[arg(long, value_name = "NAME")]
     node: String,
-    /// A backup, or a copy of a replica's directory. More than one: the longest counts, and all must be of one history.
+    /// A backup, or a copy of a replica's directory. More than one: the longest counts, all must be of one history, and blobs and obliterations are
+    /// taken from each.
     #[arg(long, value_name = "DIR", required_unless_present = "from_peers")]
     from: Vec<PathBuf>,
     /// The moment: a position, a time, or how long ago; all that there is, if not given.
@@ -51,6 +62,16 @@ pub(super) struct Restore {
     /// Set aside what the node has.
     #[arg(long)]
     set_aside: bool,
+    /// A journal of this cabinet, of any history: of it only obliterations are taken, so that nothing comes back that was to be gone. The node's own
+    /// directory may be one. Give the same ones at every node.
+    #[arg(long, value_name = "DIR", conflicts_with = "from_peers")]
+    obliterations_from: Vec<PathBuf>,
+    /// Restore although the journal that the node has knows of obliterations that are in none that is given: what they took away comes back.
+    #[arg(long, conflicts_with = "from_peers")]
+    forget_obliterations: bool,
+    /// Restore although blobs are missing. Nobody has them then: downloads of them fail.
+    #[arg(long, conflicts_with = "from_peers")]
+    without_blobs: bool,
     /// Restore nothing: only set aside what the node has, so that the others rebuild it.
     #[arg(long, conflicts_with = "from")]
     from_peers: bool,
@@ -95,6 +116,47 @@ impl Restore {
         Ok(())
     }
 
+    fn refuse_to_forget(&self, directory: &Path, lacking: &[CommitId]) -> anyhow::Result<()> {
+        if lacking.is_empty() || self.forget_obliterations {
+            return Ok(());
+        }
+        let ids: Vec<String> = lacking.iter().take(NAMES_MAX).map(ToString::to_string).collect();
+        bail!(
+            "the journal that the node has knows of {} obliterations that are in none that it is restored from ({}): what they took away would come back. \
+             Restore with --obliterations-from {}, here and, from a copy of it, at the other nodes; or with --forget-obliterations",
+            lacking.len(),
+            ids.join(", "),
+            directory.display()
+        );
+    }
+
+    /// Brings the blobs to the node before its journal takes its place.
+    fn restore_blobs(
+        &self,
+        global: &Global,
+        directory: &Path,
+        storage: &dyn Storage,
+        sources: &[Source],
+        built: &Built,
+    ) -> anyhow::Result<BlobsRestored> {
+        let size_bytes = built.blobs().iter().map(|blob| blob.size_bytes).sum();
+        let held = built.blobs().iter().map(|blob| Beside::held_bytes(storage, *blob)).sum::<u64>();
+        let (free, lacking) = (storage.free_bytes()?, size_bytes - held.min(size_bytes));
+        ensure!(free > lacking, "{} has {free} bytes free, the blobs take {lacking}: make room", directory.display());
+        let bar = Bar::of_bytes(global, "blobs", size_bytes);
+        let blobs = built.copy_blobs(sources, &mut |bytes| bar.add(bytes))?;
+        if blobs.missing.is_empty() || self.without_blobs || sources_left_blobs_out(&self.from)? {
+            return Ok(blobs);
+        }
+        let names: Vec<String> = blobs.missing.iter().take(NAMES_MAX).map(ToString::to_string).collect();
+        bail!(
+            "{} blobs that commits name are not whole in what it is restored from ({}{}): give another --from that has them, or restore --without-blobs",
+            blobs.missing.len(),
+            names.join(", "),
+            if blobs.missing.len() > NAMES_MAX { ", ..." } else { "" }
+        );
+    }
+
     fn restore(
         &self,
         global: &Global,
@@ -106,12 +168,22 @@ impl Restore {
         let named = |names: &[String]| -> Vec<Identity> {
             deployment.nodes.iter().filter(|node| names.contains(&node.name)).map(|node| node.identity.clone()).collect()
         };
+        let own = own_journal(storage);
+        let mut orders = Vec::new();
+        for other in &self.obliterations_from {
+            match (&own, is_same(other, directory)) {
+                (Some(own), true) => orders.extend(own.orders()?),
+                (None, true) => bail!("the journal in {} cannot be read", directory.display()),
+                (_, false) => orders.extend(open_journal(other, cabinet.name.as_str())?.orders()?),
+            }
+        }
         let restoration = Restoration {
             node: node.identity.clone(),
             voters: named(&cabinet.voters),
             learners: named(&cabinet.learners),
             to: self.to.0,
             set_aside: self.set_aside,
+            orders,
         };
         let sources = self.from.iter().map(|from| open_source(from, cabinet.name.as_str())).collect::<anyhow::Result<Vec<_>>>()?;
         let largest = sources.iter().map(Source::size_bytes).max().unwrap_or_default();
@@ -121,9 +193,14 @@ impl Restore {
         let scratch = Scratch::for_journal(directory, largest)?;
         let built = build(&sources, storage, &restoration, scratch.state()?, &mut |figures| bar.tell(figures))?;
         drop(bar);
+        if let Some(own) = &own {
+            self.refuse_to_forget(directory, &built.lacking(&own.orders()?))?;
+        }
+        let blobs = self.restore_blobs(global, directory, &**storage, &sources, &built)?;
         let state = set_state_aside(directory)?;
         let restored = built.take_place()?;
         let mark = restored.mark;
+        let missing: Vec<String> = blobs.missing.iter().map(ToString::to_string).collect();
         if global.json {
             let (position, head) = (mark.position.0, hex(&mark.chain_head));
             say!(
@@ -131,12 +208,26 @@ impl Restore {
                 json!({
                     "node": node.name, "position": position, "time": moment(mark.moment), "chain_head": head, "available": restored.available.0,
                     "entries": restored.entries, "number": restored.number, "journal_set_aside": restored.set_aside, "state_set_aside": state,
+                    "obliterations_carried": restored.carried,
+                    "blobs": {"copied": blobs.copied, "kept": blobs.kept, "size_bytes": blobs.size_bytes, "missing": missing},
                 })
             );
             return Ok(());
         }
         say!("restored {} to position {} of {}, {}", node.name, mark.position, restored.available, moment(mark.moment));
         say!("{} entries; chain head {}; number {} in the group", restored.entries, &hex(&mark.chain_head)[..16], restored.number);
+        if restored.carried > 0 {
+            say!("{} obliterations that came later hold", restored.carried);
+        }
+        if blobs.copied + blobs.kept > 0 {
+            let size = HumanBytes(blobs.size_bytes);
+            say!("{} blobs, {size}: {} copied, {} there before", blobs.copied + blobs.kept, blobs.copied, blobs.kept);
+        }
+        if !missing.is_empty() {
+            let left_out = if sources_left_blobs_out(&self.from)? { ": the release that made the backup left them out" } else { "" };
+            say!("{} blobs are MISSING{left_out}:", missing.len());
+            missing.iter().for_each(|blob| say!("  {blob}"));
+        }
         if let Some(names) = &restored.set_aside {
             say!("what it had is set aside as {names}*");
         }
@@ -148,13 +239,46 @@ impl Restore {
     }
 }
 
-fn open_source(directory: &Path, cabinet: &str) -> anyhow::Result<Source> {
+/// Whether a source is a backup of a release that left blobs out.
+fn sources_left_blobs_out(directories: &[PathBuf]) -> anyhow::Result<bool> {
+    for directory in directories {
+        if Manifest::read(directory)?.is_some_and(|manifest| manifest.blobs.is_none()) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// The journal that the node has, if it can be read. One that cannot is no reason not to restore.
+fn own_journal(storage: &Arc<dyn Storage>) -> Option<Source> {
+    match Source::open("the node's journal", storage.clone()) {
+        Ok(own) => Some(own),
+        Err(SourceError::Nothing { .. }) => None,
+        Err(error) => {
+            tracing::warn!(%error, "the journal that the node has cannot be asked for obliterations");
+            None
+        }
+    }
+}
+
+fn is_same(one: &Path, other: &Path) -> bool {
+    fs::canonicalize(one).is_ok_and(|one| fs::canonicalize(other).is_ok_and(|other| one == other))
+}
+
+/// A journal of the cabinet.
+fn open_journal(directory: &Path, cabinet: &str) -> anyhow::Result<Source> {
     let name = directory.display().to_string();
     let storage = DiskStorage::open_read_only(directory).with_context(|| format!("cannot read {name}"))?;
     let source = Source::open(&name, Arc::new(storage))?;
     if source.cabinet.as_str() != cabinet {
         bail!("{name} holds the cabinet {}, the deployment file has {cabinet}", source.cabinet);
     }
+    Ok(source)
+}
+
+fn open_source(directory: &Path, cabinet: &str) -> anyhow::Result<Source> {
+    let source = open_journal(directory, cabinet)?;
+    let name = &source.name;
     if let Some(manifest) = Manifest::read(directory)?
         && manifest.entries > source.committed
     {
@@ -170,9 +294,12 @@ fn open_source(directory: &Path, cabinet: &str) -> anyhow::Result<Source> {
 /// Sets the node's state aside: it is made from another journal than the one to come.
 fn set_state_aside(directory: &Path) -> anyhow::Result<Option<String>> {
     let state = directory.join("state");
-    if !state.exists() {
+    if SledState::whereabouts(&state).is_none() {
         return Ok(None);
     }
     let aside = SledState::set_aside(&state).with_context(|| format!("cannot set {} aside", state.display()))?;
     Ok(Some(aside.display().to_string()))
 }
+
+/// Blobs that a complaint names.
+const NAMES_MAX: usize = 20;

@@ -6,10 +6,14 @@
 //! their indices and terms, and what they say by replaying them ([`Copied::prove`]): the chain over all commits must come out as the replica
 //! said.
 //!
+//! **Blobs stand beside it**, as beside a replica's journal: all that its commits name and that no obliteration took ([`Named`]). What is there whole is
+//! not sent again, and a part goes on where it broke ([`Beside`]).
+//!
 //! **A restore founds a new group on an old history.** [`build`] writes a journal with the entries up to the moment asked for, exactly as they
-//! were, so that positions, ids, answers to commits and the past are what they were; and after them it lets the members of then leave and new ones
+//! were, so that positions, ids, answers to commits and the past are what they were; after them the obliterations that came later, in whichever journal it is given, because what is to be gone for ever must not come back; and
+//! after these it lets the members of then leave and new ones
 //! join, as entries of the log like any other change of membership. All of the new members have numbers that nobody had before, drawn from what
-//! was restored and from who is to vote. From that follows what makes it safe:
+//! was restored, obliterations included, and from who is to vote. From that follows what makes it safe:
 //!
 //! 1. Every voter is restored from a backup to the same moment; then any majority of them has all that was restored. Who is restored to
 //!    another moment, or for other voters, has other numbers, and is no member to the rest: nothing happens instead of something wrong.
@@ -20,13 +24,20 @@
 //! 4. A restored replica that had begun to work, and is restored once more, has forgotten what it promised. Therefore each asks the others before
 //!    it begins whether the group is at work already, and if it is, joins it under another number.
 
+mod beside;
 mod copy;
 mod founding;
+mod named;
+mod orders;
 mod restore;
 mod source;
 #[cfg(test)]
 mod tests;
 
+pub use beside::{Beside, Receiving};
 pub use copy::{Backup, BackupError, Copied, ProveError};
-pub use restore::{Built, Restoration, RestoreError, Restored, build};
+pub use named::Named;
+pub(crate) use named::{mentioned, named};
+pub use orders::Order;
+pub use restore::{BlobsRestored, Built, Restoration, RestoreError, Restored, build};
 pub use source::{Source, SourceError};

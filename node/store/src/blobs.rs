@@ -21,6 +21,7 @@ mod index;
 pub(crate) mod limits;
 mod names;
 mod part;
+pub(crate) mod proof;
 mod settle;
 #[cfg(test)]
 mod tests;
@@ -42,7 +43,7 @@ use index::{Index, Put};
 use names::{Names, Note};
 use part::Part;
 
-pub(crate) use files::Files;
+pub(crate) use files::{Files, is_set_aside};
 pub(crate) use index::Errand;
 pub(crate) use names::Settlement;
 pub(crate) use settle::Doomed;

@@ -34,8 +34,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use caps_model::Name;
 
-pub use inventory::{SetAside, cabinet_of, exists, quarantined};
-pub use quarantine::{is_quarantined, quarantined_files, set_aside};
+pub use inventory::{cabinet_of, exists, quarantined};
+pub use quarantine::{is_quarantined, set_aside};
 pub use reader::{Batch, JournalReader, ReadError};
 pub use recovery::{OpenError, open};
 pub use redact::{Editable, RedactError};
@@ -171,6 +171,17 @@ impl Options {
 
     fn segment_bytes(&self) -> u64 {
         self.segment_bytes.clamp(4 << 10, 1 << 30)
+    }
+}
+
+impl Entry {
+    /// Whether both are the same entry, of which something may have been obliterated, and a decision noted, in one of them.
+    pub(crate) fn is_one_with(&self, other: &Self) -> bool {
+        (self.index, self.term, self.kind) == (other.index, other.term, other.kind)
+            && match self.kind {
+                EntryKind::Normal => envelope::digest(&self.payload) == envelope::digest(&other.payload),
+                EntryKind::ConfChange | EntryKind::ConfChangeV2 => self.payload == other.payload,
+            }
     }
 }
 

@@ -470,10 +470,10 @@ fn open_state(kind: &StateKind, last_index: u64) -> Result<Box<dyn State>, State
 
 /// How many files lie here that were set aside, because they were damaged: they may hold values that are obliterated by now.
 fn quarantined(storage: &dyn Storage, state: &StateKind) -> Result<u32, OpenError> {
-    let journals = journal::quarantined_files(storage).map_err(journal::OpenError::from)?;
+    let journals = journal::quarantined(storage).map_err(journal::OpenError::from)?.len();
     let states = match state {
         StateKind::Memory => 0,
-        StateKind::Sled(path) => SledState::set_aside_beside(path),
+        StateKind::Sled(path) => SledState::quarantines(path).len(),
     };
     Ok(u32::try_from(journals + states).unwrap_or(u32::MAX))
 }

@@ -89,7 +89,7 @@ fn what_is_no_blob_is_said_to_be_none() {
 }
 
 /// A case that the desk may work on.
-fn a_case(site: &Site) -> String {
+pub(crate) fn a_case(site: &Site) -> String {
     for group in ["desk", "gateway"] {
         site.succeed(&["call", "people.add_group", &format!("name={group}"), "--as", "admin"]);
     }
@@ -108,7 +108,7 @@ fn content() -> Vec<u8> {
 }
 
 /// The files of whole blobs that a node keeps.
-fn whole(site: &Site, node: &str) -> Vec<PathBuf> {
+pub(crate) fn whole(site: &Site, node: &str) -> Vec<PathBuf> {
     blobs_of(site, node, "").into_iter().filter(|path| path.file_name().is_some_and(|name| name.len() == 69)).collect()
 }
 
@@ -123,7 +123,7 @@ fn blobs_of(site: &Site, node: &str, ending: &str) -> Vec<PathBuf> {
 
 /// Looks until it is there; seconds, on a busy machine.
 #[expect(clippy::disallowed_methods, reason = "these are real processes in real time")]
-fn wait_for<T>(look: impl Fn() -> Option<T>) -> T {
+pub(crate) fn wait_for<T>(look: impl Fn() -> Option<T>) -> T {
     for _ in 0..4_000 {
         if let Some(found) = look() {
             return found;

@@ -4,6 +4,7 @@
 
 mod arrows;
 mod bad_input;
+mod blob_care;
 mod blobs;
 mod cabinets;
 mod care;

@@ -37,10 +37,22 @@ pub(in crate::cli) struct Manifest {
     chain_head: String,
     /// Whether it was replayed.
     verified: bool,
+    /// The blobs that it has; none: it was made by a release that left them out.
+    #[serde(default)]
+    pub(in crate::cli) blobs: Option<BlobCount>,
+}
+
+/// How many blobs a backup has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::cli) struct BlobCount {
+    /// Whole ones.
+    pub(in crate::cli) count: u64,
+    /// Bytes of these.
+    pub(in crate::cli) size_bytes: u64,
 }
 
 impl Manifest {
-    pub(super) fn new(domain: &str, reached: &Reached, copied: &Copied, verified: bool) -> Self {
+    pub(super) fn new(domain: &str, reached: &Reached, copied: &Copied, blobs: BlobCount, verified: bool) -> Self {
         let now = ambient::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
         Self {
             format: 1,
@@ -53,6 +65,7 @@ impl Manifest {
             time: moment(reached.moment),
             chain_head: hex(&reached.chain_head),
             verified,
+            blobs: Some(blobs),
         }
     }
 

@@ -1,13 +1,15 @@
 //! Making a backup: what a replica sends, written down as a journal.
 
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use caps_model::messages::backup::{BackUp, LogEntry, Reached};
-use caps_model::{Name, Position};
+use caps_model::{BlobId, Name, Position};
 
-use crate::cabinet::Cabinet;
+use super::named::{Named, Naming, mentioned, named};
+use crate::cabinet::{Cabinet, Proposed};
 use crate::journal::{
     self, Entry, EntryKind, Founder, HardState, JournalReader, JournalWriter, Opened, ReadError, Record, Seat, TornTail, WriteError,
 };
@@ -199,7 +201,7 @@ impl Backup {
     /// this one before it was restored to an earlier moment.
     fn compare(&self, entry: &Entry) -> Result<(), BackupError> {
         match self.reader.entries(entry.index, entry.index + 1, u64::MAX)?.as_slice() {
-            [own] if own == entry => Ok(()),
+            [own] if own.is_one_with(entry) => Ok(()),
             _ => Err(self.other_history(entry.index)),
         }
     }
@@ -214,15 +216,31 @@ impl Backup {
 }
 
 impl Copied {
-    /// Replays all of it into an empty state and holds what comes out against what the replica said. `tell` hears how far it is.
-    pub fn prove(&self, reached: &Reached, scratch: Box<dyn State>, tell: &mut dyn FnMut(Figures)) -> Result<Mark, ProveError> {
+    /// Replays all of it into an empty state and holds what comes out against what the replica said. `tell` hears how far it is. Where it
+    /// comes to, and the blobs that it names.
+    pub fn prove(&self, reached: &Reached, scratch: Box<dyn State>, tell: &mut dyn FnMut(Figures)) -> Result<(Mark, Named), ProveError> {
         let mut cabinet = Cabinet::new(scratch);
-        replay(&self.reader, &mut cabinet, self.entries, |_, _, _| ControlFlow::Continue(()), tell)?;
+        let mut naming = Naming::default();
+        let see = |_: &Cabinet<_>, index: u64, proposed: Option<&Proposed>| {
+            naming.see(index, proposed);
+            ControlFlow::Continue(())
+        };
+        replay(&self.reader, &mut cabinet, self.entries, see, tell)?;
         let mark = cabinet.mark();
         if (mark.index, mark.position, mark.chain_head) != (reached.index, reached.position, reached.chain_head) {
             return Err(ProveError::Different { position: mark.position, expected: reached.position });
         }
-        Ok(mark)
+        Ok((mark, naming.end(&self.reader, &cabinet)?))
+    }
+
+    /// The blobs that its proposals mention, whatever became of them: found without a replay. Some may not be needed.
+    pub fn mentioned(&self) -> Result<BTreeSet<BlobId>, ReplayError> {
+        mentioned(&self.reader, self.entries)
+    }
+
+    /// Replays it into an empty state, to find out which blobs it names. `tell` hears how far it is.
+    pub fn named(&self, scratch: Box<dyn State>, tell: &mut dyn FnMut(Figures)) -> Result<Named, ReplayError> {
+        named(&self.reader, self.entries, scratch, tell)
     }
 }
 

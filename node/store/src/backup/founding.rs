@@ -3,6 +3,7 @@
 use caps_overlay::Identity;
 use sha2::{Digest, Sha256};
 
+use super::orders::Order;
 use crate::journal::{Entry, EntryKind};
 use crate::replication::{Change, Membership, Step};
 use crate::state::Mark;
@@ -24,8 +25,15 @@ pub(super) struct Founded {
 
 impl Founding {
     /// Voters and learners with numbers that nobody had in `membership`. The same restore gives the same numbers at every node; another moment,
-    /// other terms, other members give others.
-    pub(super) fn new(membership: &Membership, cut: &Mark, term: u64, voters: &[Identity], learners: &[Identity]) -> Self {
+    /// other terms, other members, and other entries `carried` over the cut give others.
+    pub(super) fn new(
+        membership: &Membership,
+        cut: &Mark,
+        term: u64,
+        carried: &[Order],
+        voters: &[Identity],
+        learners: &[Identity],
+    ) -> Self {
         let sorted = |identities: &[Identity], votes: bool| {
             let mut identities = identities.to_vec();
             identities.sort();
@@ -40,6 +48,10 @@ impl Founding {
         for (identity, votes) in &everybody {
             digest.update([u8::from(*votes)]);
             digest.update(Sha256::digest(identity.uri()));
+        }
+        for order in carried {
+            digest.update(b"carried");
+            digest.update(Sha256::digest(&order.data));
         }
         let digest: [u8; 32] = digest.finalize().into();
         let first = membership.next_number().saturating_add(below_2_40(&digest));

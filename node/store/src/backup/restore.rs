@@ -1,19 +1,22 @@
 //! Making a replica's journal from a backup.
 
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use bytes::Bytes;
-use caps_model::Position;
 use caps_model::messages::inspect::At;
+use caps_model::{BlobId, CommitId, Position};
 use caps_overlay::Identity;
 
+use super::beside::{Beside, Receiving};
 use super::founding::Founding;
+use super::named::{Named, Naming};
+use super::orders::Order;
 use super::source::Source;
-use crate::cabinet::{Cabinet, Proposal, Proposed};
-use crate::journal::envelope::undecide;
+use crate::blobs::proof;
+use crate::cabinet::{Cabinet, Proposed};
 use crate::journal::{self, Entry, EntryKind, JournalReader, Opened, ReadError, Record, Seat, WriteError};
-use crate::replay::{Figures, ReplayError, proposed, replay};
+use crate::replay::{Figures, ReplayError, replay};
 use crate::replication::{ChangeError, Membership};
 use crate::state::{Mark, State};
 use crate::storage::{Prefixed, Storage, StorageError};
@@ -31,6 +34,8 @@ pub struct Restoration {
     pub to: At,
     /// Whether a journal that the node has is set aside; else it is in the way.
     pub set_aside: bool,
+    /// Obliterations that count besides those that the sources know of, from journals of any history of this cabinet.
+    pub orders: Vec<Order>,
 }
 
 /// A journal that is made, and has not taken its place yet.
@@ -39,6 +44,22 @@ pub struct Built {
     target: Arc<dyn Storage>,
     building: Arc<dyn Storage>,
     restored: Restored,
+    blobs: BTreeSet<BlobId>,
+    /// The obliterations that are in it, by name.
+    obliterations: BTreeSet<CommitId>,
+}
+
+/// What was restored of the blobs that are named up to the moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BlobsRestored {
+    /// How many were copied.
+    pub copied: u64,
+    /// How many the node had whole already.
+    pub kept: u64,
+    /// How many bytes all of these have.
+    pub size_bytes: u64,
+    /// Those that no source has whole, in order.
+    pub missing: Vec<BlobId>,
 }
 
 /// What was restored.
@@ -52,6 +73,8 @@ pub struct Restored {
     pub entries: u64,
     /// The node's number in the new group.
     pub number: u64,
+    /// Obliterations after the moment that were carried over.
+    pub carried: usize,
     /// The prefix under which an earlier journal was set aside.
     pub set_aside: Option<String>,
 }
@@ -117,7 +140,7 @@ pub enum RestoreError {
 /// is an empty state: the source is replayed into it, to prove it and to find the moment. `tell` hears how far that is. The journal counts once it
 /// [takes its place](Built::take_place); a state that was made from another one must be gone before.
 ///
-/// What the source knows of obliterations after that moment counts all the same (see `outlives_a_cut`).
+/// What any of the sources knows of obliterations after that moment counts all the same, and so do those that the restoration names.
 pub fn build(
     sources: &[Source],
     target: &Arc<dyn Storage>,
@@ -147,26 +170,57 @@ pub(super) fn build_in(
     if journal::exists(&**target)? && !restoration.set_aside {
         return Err(RestoreError::Occupied);
     }
-    let (cut, available) = find(source, restoration.to, scratch, tell)?;
+    let (cut, available, named) = find(source, restoration.to, scratch, tell)?;
     let before = Membership::founded(&source.seat.founders)?.after(&source.reader.changes(cut.index))?;
     let term = source.reader.term(cut.index).unwrap_or_default() + 1;
-    let founding = Founding::new(&before, &cut, term, &restoration.voters, &restoration.learners);
+    let (carried, obliterations) = carried(source, sources, &restoration.orders, cut.index)?;
+    let founding = Founding::new(&before, &cut, term, &carried, &restoration.voters, &restoration.learners);
     let (number, incarnation) =
         founding.seat_of(&restoration.node).ok_or_else(|| RestoreError::NotAMember { node: restoration.node.name().to_owned() })?;
     let seat = Seat { incarnation, number, founders: source.seat.founders.clone() };
 
-    let carried = carried(source, cut.index)?;
-    let mut added: Vec<Entry> =
-        (cut.index + 1..).zip(carried).map(|(index, payload)| Entry { index, term, kind: EntryKind::Normal, payload }).collect();
+    let entry = |(index, order): (u64, &Order)| Entry { index, term, kind: EntryKind::Normal, payload: order.data.clone() };
+    let mut added: Vec<Entry> = (cut.index + 1..).zip(&carried).map(entry).collect();
     added.extend(founding.entries(&before, cut.index + 1 + added.len() as u64, term));
     let building: Arc<dyn Storage> = Arc::new(Prefixed::new(target.clone(), BUILDING));
     clear(&*building)?;
     write(&building, options, source, cut.index, seat, &added)?;
-    let restored = Restored { mark: cut, available, entries: cut.index + added.len() as u64, number, set_aside: None };
-    Ok(Built { target: target.clone(), building, restored })
+    let restored =
+        Restored { mark: cut, available, entries: cut.index + added.len() as u64, number, carried: carried.len(), set_aside: None };
+    let blobs = named.blobs.into_iter().filter(|(_, position)| *position <= cut.position).map(|(blob, _)| blob).collect();
+    Ok(Built { target: target.clone(), building, restored, blobs, obliterations })
 }
 
 impl Built {
+    /// Those of some obliterations that are not in it: what they took away would come back.
+    pub fn lacking(&self, orders: &[Order]) -> Vec<CommitId> {
+        orders.iter().map(|order| order.id).filter(|id| !self.obliterations.contains(id)).collect()
+    }
+
+    /// The blobs that it names: those of commits up to the moment, without those that an obliteration took, then or later.
+    pub fn blobs(&self) -> &BTreeSet<BlobId> {
+        &self.blobs
+    }
+
+    /// Copies the blobs that it names to the node, each proven, from whichever source has them. Those that the node has whole it keeps. A copy that
+    /// broke off goes on where it broke. `tell` hears of bytes as they are done.
+    pub fn copy_blobs(&self, sources: &[Source], tell: &mut dyn FnMut(u64)) -> Result<BlobsRestored, RestoreError> {
+        let beside = Beside::open(self.target.clone())?;
+        let mut restored = BlobsRestored::default();
+        for blob in &self.blobs {
+            if beside.has(*blob, true, tell)? {
+                restored.kept += 1;
+            } else if copy_blob(sources, &beside, *blob, tell)? {
+                restored.copied += 1;
+            } else {
+                restored.missing.push(*blob);
+                continue;
+            }
+            restored.size_bytes += blob.size_bytes;
+        }
+        Ok(restored)
+    }
+
     /// Makes it the node's journal. One that is in the way was to be set aside, and is.
     pub fn take_place(mut self) -> Result<Restored, RestoreError> {
         if journal::exists(&*self.target)? {
@@ -177,8 +231,30 @@ impl Built {
     }
 }
 
-/// The last mark at the moment asked for, and the last position there is.
-fn find(source: &Source, to: At, scratch: Box<dyn State>, tell: &mut dyn FnMut(Figures)) -> Result<(Mark, Position), RestoreError> {
+/// Copies one blob; whether it is whole then. A chunk that is damaged in one source may be whole in another.
+fn copy_blob(sources: &[Source], beside: &Beside, blob: BlobId, tell: &mut dyn FnMut(u64)) -> Result<bool, RestoreError> {
+    let mut receiving = None;
+    for source in sources {
+        let Some((file, Some(table))) = proof::open(&*source.storage, blob)? else { continue };
+        let receiving = match &mut receiving {
+            Some(receiving) => receiving,
+            None => receiving.insert(beside.receive(table.clone())?),
+        };
+        for index in receiving.missing().clone() {
+            if let Some(chunk) = proof::chunk(&*file, &table, index)? {
+                receiving.put(index, &chunk)?;
+                tell(chunk.len() as u64);
+            }
+        }
+        if receiving.missing().is_empty() {
+            break;
+        }
+    }
+    Ok(receiving.map_or(Ok(false), Receiving::finish)?)
+}
+
+/// The last mark at the moment asked for, the last position there is, and the blobs that are named up to that.
+fn find(source: &Source, to: At, scratch: Box<dyn State>, tell: &mut dyn FnMut(Figures)) -> Result<(Mark, Position, Named), RestoreError> {
     let is_within = |mark: &Mark| match to {
         At::Present => true,
         At::Position(position) => mark.position <= position,
@@ -192,8 +268,10 @@ fn find(source: &Source, to: At, scratch: Box<dyn State>, tell: &mut dyn FnMut(F
             cut = mark;
         }
     };
-    let before = |cabinet: &Cabinet<Box<dyn State>>, _: u64, _: Option<&Proposed>| {
+    let mut naming = Naming::default();
+    let before = |cabinet: &Cabinet<Box<dyn State>>, index: u64, proposed: Option<&Proposed>| {
         note(cabinet.mark());
+        naming.see(index, proposed);
         ControlFlow::Continue(())
     };
     replay(&source.reader, &mut cabinet, source.committed, before, tell)?;
@@ -202,34 +280,31 @@ fn find(source: &Source, to: At, scratch: Box<dyn State>, tell: &mut dyn FnMut(F
     match to {
         At::Position(asked) if asked > last.position => Err(RestoreError::Future { asked, last: last.position }),
         At::Time(_) if cut.position == Position::ZERO => Err(RestoreError::BeforeAll),
-        _ => Ok((cut, last.position)),
+        _ => Ok((cut, last.position, naming.end(&source.reader, &cabinet)?)),
     }
 }
 
-/// What was decided after the cut and holds all the same.
-fn carried(source: &Source, cut: u64) -> Result<Vec<Bytes>, RestoreError> {
-    let mut carried = Vec::new();
-    for index in cut + 1..=source.committed {
-        for entry in source.reader.entries(index, index + 1, u64::MAX)? {
-            if proposed(&entry)?.is_some_and(|proposed| outlives_a_cut(&proposed.proposal)) {
-                let mut data = entry.payload.to_vec();
-                undecide(&mut data);
-                carried.push(data.into());
-            }
-        }
-    }
-    Ok(carried)
-}
-
-/// Whether a proposal holds although the cabinet is restored to a moment before it.
+/// The obliterations that hold although they are not in the history up to the cut, and the names of all that are in the restored one.
 ///
-/// A commit does not: not to have it is what was asked for. Nor does a sealing: the commit has not happened in the restored history, and whoever
-/// asks seals it there. What is to be gone for ever must not come back with an older history.
-fn outlives_a_cut(proposal: &Proposal) -> bool {
-    match proposal {
-        Proposal::Commit(_) | Proposal::Seal(_) => false,
-        Proposal::Obliterate(_) => true,
+/// No other proposal outlives a cut. A commit does not: not to have it is what was asked for. Nor does a sealing: the commit has not happened in the
+/// restored history, and whoever asks seals it there. What is to be gone for ever must not come back with an older history.
+///
+/// First those of the history itself, in its order; then those that only other journals know, in an order that does not depend on which is given
+/// first: every member must come to the same log.
+fn carried(source: &Source, sources: &[Source], others: &[Order], cut: u64) -> Result<(Vec<Order>, BTreeSet<CommitId>), RestoreError> {
+    let (own, tail): (Vec<_>, Vec<_>) = source.orders()?.into_iter().partition(|order| order.index <= source.committed);
+    let mut known: BTreeSet<CommitId> = own.iter().filter(|order| order.index <= cut).map(|order| order.id).collect();
+    let mut elsewhere = tail;
+    for other in sources {
+        elsewhere.extend(other.orders()?);
     }
+    elsewhere.extend_from_slice(others);
+    elsewhere.sort_by(|a, b| (a.index, a.id, &a.data).cmp(&(b.index, b.id, &b.data)));
+    let mut carried: Vec<Order> = own.into_iter().filter(|order| order.index > cut).collect();
+    carried.retain(|order| known.insert(order.id));
+    elsewhere.retain(|order| known.insert(order.id));
+    carried.extend(elsewhere);
+    Ok((carried, known))
 }
 
 /// Removes what an earlier restore left when it broke off. It is a copy of what that was made from.

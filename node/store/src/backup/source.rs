@@ -21,6 +21,7 @@ pub struct Source {
     pub torn: Option<TornTail>,
     pub(super) seat: Seat,
     pub(super) reader: JournalReader,
+    pub(super) storage: Arc<dyn Storage>,
 }
 
 /// Why nothing can be restored from a directory.
@@ -55,12 +56,12 @@ impl Source {
         let failed = |error| SourceError::Journal { name: name.to_owned(), error };
         let cabinet = journal::cabinet_of(&*storage).map_err(failed)?;
         let Some(cabinet) = cabinet else { return Err(SourceError::Nothing { name: name.to_owned() }) };
-        let shadow = Arc::new(Shadow::over(storage));
+        let shadow = Arc::new(Shadow::over(storage.clone()));
         let Opened { reader, recovered, .. } = journal::open(shadow, journal::Options::new(cabinet.clone())).map_err(failed)?;
         let committed = committed(&recovered);
         match recovered.seat {
             Some(seat) if !seat.founders.is_empty() && committed > 0 => {
-                Ok(Self { name: name.to_owned(), cabinet, committed, torn: recovered.repaired, seat, reader })
+                Ok(Self { name: name.to_owned(), cabinet, committed, torn: recovered.repaired, seat, reader, storage })
             }
             _ => Err(SourceError::Unfinished { name: name.to_owned() }),
         }
@@ -69,8 +70,9 @@ impl Source {
     /// Whether both are of one history, as far as both go.
     pub(super) fn agrees_with(&self, other: &Self) -> Result<bool, ReadError> {
         let common = self.committed.min(other.committed);
-        let entry = |source: &Self| -> Result<Vec<Entry>, ReadError> { source.reader.entries(common, common + 1, u64::MAX) };
-        Ok(self.cabinet == other.cabinet && self.seat.founders == other.seat.founders && entry(self)? == entry(other)?)
+        let entry = |source: &Self| -> Result<Option<Entry>, ReadError> { Ok(source.reader.entries(common, common + 1, u64::MAX)?.pop()) };
+        let are_one = entry(self)?.zip(entry(other)?).is_some_and(|(own, others)| own.is_one_with(&others));
+        Ok(self.cabinet == other.cabinet && self.seat.founders == other.seat.founders && are_one)
     }
 
     /// Room that its entries take in a journal.

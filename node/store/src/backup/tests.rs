@@ -1,5 +1,8 @@
 //! Restores that break off.
 
+mod blobs;
+mod orders;
+
 use std::sync::Arc;
 
 use caps_model::messages::backup::{LogEntry, Reached};
@@ -32,21 +35,24 @@ fn backup(commits: u128) -> MemoryStorage {
         let index = cabinet.next(&proposal).index;
         entries.push(LogEntry { index, term: 1, kind: 0, payload: data(&proposal, index) });
     }
-    let mark = cabinet.mark();
-    backup
-        .begin(&Reached {
-            cabinet: "main".to_owned(),
-            node: "store-1".to_owned(),
-            founders: vec![Founder { number: 1, node: node().uri().to_owned(), votes: true }],
-            index: mark.index,
-            position: mark.position,
-            chain_head: mark.chain_head,
-            moment: mark.moment,
-        })
-        .unwrap();
+    backup.begin(&reached(&cabinet)).unwrap();
     backup.take(entries).unwrap();
     backup.finish().unwrap();
     disk
+}
+
+/// What a replica says that has come so far.
+fn reached(cabinet: &Cabinet<MemoryState>) -> Reached {
+    let mark = cabinet.mark();
+    Reached {
+        cabinet: "main".to_owned(),
+        node: "store-1".to_owned(),
+        founders: vec![Founder { number: 1, node: node().uri().to_owned(), votes: true }],
+        index: mark.index,
+        position: mark.position,
+        chain_head: mark.chain_head,
+        moment: mark.moment,
+    }
 }
 
 fn source(backup: &MemoryStorage) -> [Source; 1] {
@@ -59,7 +65,8 @@ fn small() -> Options {
 
 fn restored(source: &[Source], target: &MemoryStorage) -> Result<Restored, RestoreError> {
     let target: Arc<dyn Storage> = Arc::new(target.clone());
-    let restoration = Restoration { node: node(), voters: vec![node()], learners: Vec::new(), to: At::Present, set_aside: true };
+    let restoration =
+        Restoration { node: node(), voters: vec![node()], learners: Vec::new(), to: At::Present, set_aside: true, orders: Vec::new() };
     build_in(source, &target, &restoration, Box::new(MemoryState::new()), &mut |_| {}, &small())?.take_place()
 }
 
@@ -104,7 +111,8 @@ fn a_source_is_read_and_never_changed() {
 fn sources_must_be_of_one_history() {
     let open = |commits| Source::open(&format!("of {commits}"), Arc::new(backup(commits))).unwrap();
     let target: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
-    let restoration = Restoration { node: node(), voters: vec![node()], learners: Vec::new(), to: At::Present, set_aside: false };
+    let restoration =
+        Restoration { node: node(), voters: vec![node()], learners: Vec::new(), to: At::Present, set_aside: false, orders: Vec::new() };
     let sources = [open(2), open(5), open(3)];
     let built = build(&sources, &target, &restoration, Box::new(MemoryState::new()), &mut |_| {}).unwrap();
     let restored = built.take_place().unwrap();

@@ -9,7 +9,7 @@ use caps_model::blob::{CHUNK_BYTES, HEAD_BYTES, SIZE_BYTES_MAX, Table, size_in};
 use crate::storage::{File, Storage, StorageError, burn};
 
 /// The hash of a blob.
-pub(super) type Hash = [u8; 32];
+pub(crate) type Hash = [u8; 32];
 
 /// The files of blobs in a directory.
 #[derive(Debug)]
@@ -98,6 +98,11 @@ impl Files {
         Ok((file, false))
     }
 
+    /// Whether a blob is in a directory, or a part of it, for which all space is reserved.
+    pub(crate) fn has_any(storage: &dyn Storage, hash: Hash) -> bool {
+        [whole_name(&hash), part_name(&hash)].iter().any(|name| storage.open(name).is_ok())
+    }
+
     /// Whether this chunk of a part is there.
     pub(crate) fn read_part(file: &dyn File, table: &Table, index: u32) -> Result<bool, StorageError> {
         Ok(read_chunk(file, table, index)?.is_some())
@@ -154,7 +159,7 @@ impl Files {
     }
 
     /// Overwrites every file of a blob with zeros, those that were set aside included, and removes it. Whether there was any.
-    pub(super) fn burn(&self, hash: Hash) -> Result<bool, StorageError> {
+    pub(crate) fn burn(&self, hash: Hash) -> Result<bool, StorageError> {
         let names = self.storage.list()?;
         let mut any = false;
         for name in names.iter().filter(|name| parse(name).is_some_and(|(of, _)| of == hash)) {
@@ -242,6 +247,11 @@ fn part_name(hash: &Hash) -> String {
 /// A hash in hexadecimal digits.
 pub(super) fn hex(hash: &Hash) -> String {
     hash.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Whether a file is a blob that was set aside.
+pub(crate) fn is_set_aside(name: &str) -> bool {
+    matches!(parse(name), Some((_, Kind::Damaged(_))))
 }
 
 fn parse(name: &str) -> Option<(Hash, Kind)> {

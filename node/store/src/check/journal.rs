@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use caps_model::Name;
 
+use crate::backup::{Named, named};
 use crate::cabinet::Cabinet;
-use crate::journal::{self, HardState, JournalReader, OpenError, Opened, Seat, SetAside, TornTail};
+use crate::journal::{self, HardState, JournalReader, OpenError, Opened, Seat, TornTail};
 use crate::replay::{Figures, ReplayError, replay};
 use crate::replica::committed;
 use crate::state::{Mark, State};
@@ -17,8 +18,6 @@ use crate::storage::{Shadow, Storage, StorageError};
 pub struct Examined {
     /// The journal.
     pub journal: JournalFound,
-    /// The files of journals that were set aside, in order.
-    pub set_aside: Vec<SetAside>,
 }
 
 /// What a journal was found to be.
@@ -49,17 +48,16 @@ pub struct Sound {
     pub size_bytes: u64,
     /// What stands after the last whole record: a write that a crash interrupted. It is cut off when a replica opens it.
     pub torn: Option<TornTail>,
-    reader: JournalReader,
+    pub(super) reader: JournalReader,
 }
 
 /// Reads and verifies every record in a directory, as a replica does when it opens it; nothing is changed.
 pub fn examine(storage: Arc<dyn Storage>) -> Result<Examined, StorageError> {
-    let set_aside = journal::quarantined(&*storage)?;
     let cabinet = match journal::cabinet_of(&*storage) {
         Ok(Some(cabinet)) => cabinet,
-        Ok(None) => return Ok(Examined { journal: JournalFound::Nothing, set_aside }),
+        Ok(None) => return Ok(Examined { journal: JournalFound::Nothing }),
         Err(OpenError::Storage(error)) => return Err(error),
-        Err(error) => return Ok(Examined { journal: JournalFound::Unsound(error), set_aside }),
+        Err(error) => return Ok(Examined { journal: JournalFound::Unsound(error) }),
     };
     let shadow = Arc::new(Shadow::over(storage));
     let journal = match journal::open(shadow, journal::Options::new(cabinet.clone())) {
@@ -76,7 +74,7 @@ pub fn examine(storage: Arc<dyn Storage>) -> Result<Examined, StorageError> {
         Err(OpenError::Storage(error)) => return Err(error),
         Err(error) => JournalFound::Unsound(error),
     };
-    Ok(Examined { journal, set_aside })
+    Ok(Examined { journal })
 }
 
 impl Sound {
@@ -86,5 +84,10 @@ impl Sound {
         replay(&self.reader, &mut cabinet, last.min(self.last_index), |_, _, _| ControlFlow::Continue(()), tell)?;
         let mark = cabinet.mark();
         Ok((cabinet.into_state(), mark))
+    }
+
+    /// Replays what is committed into an empty state, to find out which blobs it names. `tell` hears how far that is.
+    pub fn named<S: State>(&self, scratch: S, tell: &mut dyn FnMut(Figures)) -> Result<Named, ReplayError> {
+        named(&self.reader, self.committed, scratch, tell)
     }
 }

@@ -63,8 +63,8 @@ fn damage_and_torn_tails_are_told_apart_and_left_as_they_are() {
     journal::set_aside(&disk).unwrap();
     let examined = examine(Arc::new(disk.clone())).unwrap();
     assert!(matches!(examined.journal, JournalFound::Nothing));
-    let set_aside = &examined.set_aside[0];
-    assert_eq!((set_aside.number, set_aside.file.as_str()), (1, "quarantine-0001-journal-0000000001"));
+    let set_aside = &set_aside(&disk, std::path::Path::new("no state")).unwrap()[0];
+    assert_eq!((set_aside.kind, set_aside.name.as_str()), (AsideKind::Journal, "quarantine-0001-journal-0000000001"));
     assert!(set_aside.size_bytes > 0);
 
     // A record without its end, in a batch that was never synced.

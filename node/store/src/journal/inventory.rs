@@ -7,17 +7,6 @@ use super::quarantine::number_of;
 use super::recovery::OpenError;
 use crate::storage::{Storage, StorageError};
 
-/// A file that was set aside.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SetAside {
-    /// Which journal it belongs to, counted from 1 in the order in which they were set aside.
-    pub number: u32,
-    /// Its name.
-    pub file: String,
-    /// Its length in bytes.
-    pub size_bytes: u64,
-}
-
 /// Whether a directory holds a journal.
 pub fn exists(storage: &dyn Storage) -> Result<bool, StorageError> {
     Ok(storage.list()?.iter().any(|name| format::segment_of(name).is_some()))
@@ -40,8 +29,6 @@ pub fn cabinet_of(storage: &dyn Storage) -> Result<Option<Name>, OpenError> {
 }
 
 /// The segments of journals that were set aside here, in order.
-pub fn quarantined(storage: &dyn Storage) -> Result<Vec<SetAside>, StorageError> {
-    let names = storage.list()?;
-    let files = names.into_iter().filter_map(|file| number_of(&file).map(|number| (number, file)));
-    files.map(|(number, file)| Ok(SetAside { number, size_bytes: storage.open(&file)?.size_bytes()?, file })).collect()
+pub fn quarantined(storage: &dyn Storage) -> Result<Vec<String>, StorageError> {
+    Ok(storage.list()?.into_iter().filter(|file| number_of(file).is_some()).collect())
 }

@@ -23,11 +23,6 @@ pub fn is_quarantined(storage: &dyn Storage) -> Result<bool, StorageError> {
     Ok(storage.list()?.iter().any(|name| number_of(name).is_some()))
 }
 
-/// How many files of journals that were set aside are here.
-pub fn quarantined_files(storage: &dyn Storage) -> Result<usize, StorageError> {
-    Ok(storage.list()?.iter().filter(|name| number_of(name).is_some()).count())
-}
-
 /// Which journal that was set aside a file belongs to.
 pub(super) fn number_of(name: &str) -> Option<u32> {
     name.strip_prefix(PREFIX)?.split_once('-')?.0.parse().ok()

@@ -230,7 +230,7 @@ impl Plan {
 
 /// Has the state rewritten. The cabinet is locked when that begins, and when the new state takes its place; in between, which may be minutes, it is
 /// read and written.
-fn purge(shared: &Shared, reader: &JournalReader) -> Result<(), NotRedacted> {
+pub(super) fn purge(shared: &Shared, reader: &JournalReader) -> Result<(), NotRedacted> {
     // A statement of its own, so that the lock is let go.
     let purge = shared.cabinet().purge()?;
     let Some(purge) = purge else { return Ok(()) };

@@ -212,6 +212,8 @@ struct Group {
     tasks: BTreeMap<u64, Tasks>,
     /// Who is a learner from the beginning.
     learners: Vec<u64>,
+    /// Where states are kept; in memory if nowhere.
+    states: Option<tempfile::TempDir>,
     rng: Rng,
 }
 
@@ -241,7 +243,7 @@ struct Collect(Arc<Mutex<Vec<Update>>>);
 impl Group {
     fn without_replicas() -> Self {
         let disks = NODES.map(|voter| (voter, MemoryStorage::new())).into();
-        Self { net: Arc::default(), disks, tasks: BTreeMap::new(), learners: Vec::new(), rng: Rng::seeded(1) }
+        Self { net: Arc::default(), disks, tasks: BTreeMap::new(), learners: Vec::new(), states: None, rng: Rng::seeded(1) }
     }
 
     async fn start() -> Self {
@@ -258,7 +260,7 @@ impl Group {
             identity: identity(voter),
             founders: Settings::founders(VOTERS.map(identity), self.learners.iter().copied().map(identity)),
             peers: NODES.map(identity).into(),
-            state: StateKind::Memory,
+            state: self.states.as_ref().map_or(StateKind::Memory, |states| StateKind::Sled(states.path().join(voter.to_string()))),
             timing: Timing::default(),
             reserve_bytes: RESERVE_BYTES,
         };

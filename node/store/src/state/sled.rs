@@ -177,9 +177,15 @@ impl SledState {
         Some(purge::whereabouts(path)).filter(|place| place.exists())
     }
 
-    /// How many states were set aside beside this path.
-    pub fn set_aside_beside(path: &Path) -> usize {
-        place::quarantines(path).filter(|aside| aside.exists()).count()
+    /// The states that were set aside beside this path.
+    pub fn quarantines(path: &Path) -> Vec<PathBuf> {
+        place::quarantines(path).filter(|aside| aside.exists()).collect()
+    }
+
+    /// Overwrites a state that was set aside, and removes it, durably.
+    pub fn wipe_set_aside(aside: &Path) -> io::Result<()> {
+        place::wipe(aside)?;
+        place::sync_parent(aside)
     }
 
     /// Opens the state that is called by `home`, in a directory.

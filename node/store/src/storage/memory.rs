@@ -293,8 +293,10 @@ impl Disk {
 
     fn forget_nameless(&mut self) {
         let named: Vec<u64> = self.names.values().copied().collect();
-        for (_, content) in self.files.extract_if(.., |inode, _| !named.contains(inode)) {
-            if content.bytes.iter().any(|byte| *byte != 0) {
+        for (inode, content) in std::mem::take(&mut self.files) {
+            if named.contains(&inode) {
+                self.files.insert(inode, content);
+            } else if content.bytes.iter().any(|byte| *byte != 0) {
                 self.unused.push_back(content.bytes);
             }
         }

@@ -4,6 +4,7 @@ use caps_model::messages::backup::{Backed, Reached};
 use caps_model::messages::cabinet::Members;
 use caps_model::messages::inspect::At;
 
+use super::obliterate::{order, telling};
 use super::*;
 use crate::backup::{Backup, BackupError, Copied, Restoration, RestoreError, Restored, Source, build};
 use crate::check::{JournalFound, examine};
@@ -47,6 +48,31 @@ async fn a_backup_of_another_history_is_not_added_to() {
     let young = Group::start().await;
     let refused = young.back_up(1, &disk).await.unwrap_err();
     assert!(matches!(&refused, NotBackedUp::Refused(failure) if failure.code == failure::BEHIND), "{refused:?}");
+}
+
+/// What the backup ends with is emptied in the replicas' journals meanwhile.
+#[tokio::test(start_paused = true)]
+async fn a_backup_is_added_to_and_restored_beside_others_after_its_last_entry_was_obliterated() {
+    let group = Group::start().await;
+    let disk = MemoryStorage::new();
+    group.commits(1..=3).await;
+    group.store(1).commit(telling(7, 107, false), soon()).await.unwrap();
+    group.assert_equal(Position(4)).await;
+    let (_, backup) = group.backup().await;
+    group.back_up(1, &disk).await.unwrap();
+    group.obliterate(1, &order(20, 107)).await.unwrap();
+    group.redacted(&VOTERS, Position(5)).await;
+    let (reached, copied) = group.back_up(2, &disk).await.unwrap();
+    copied.prove(&reached, Box::new(MemoryState::new()), &mut |_| {}).unwrap();
+    assert_eq!(reached.position, Position(5));
+    let open = |name: &str, disk: &MemoryStorage| Source::open(name, Arc::new(disk.clone())).unwrap();
+    let sources = [open("backup", &backup), open("replica", &group.disks[&1].copy())];
+    let target: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
+    let (voters, learners) = (VOTERS.map(identity).to_vec(), Vec::new());
+    let restoration =
+        Restoration { node: identity(1), voters, learners, to: At::Position(Position(4)), set_aside: false, orders: Vec::new() };
+    let built = build(&sources, &target, &restoration, Box::new(MemoryState::new()), &mut |_| {}).unwrap();
+    assert_eq!(built.take_place().unwrap().carried, 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -195,7 +221,8 @@ async fn a_restore_spares_what_is_there_unless_told() {
     assert!(matches!(next.restore(2, &backup, At::Time(-1)), Err(RestoreError::BeforeAll)));
     assert!(matches!(next.restore(4, &backup, At::Present), Err(RestoreError::NotAMember { .. })));
     let examined = examine(Arc::new(next.disks[&1].clone())).unwrap();
-    assert!(matches!(examined.journal, JournalFound::Sound(_)) && examined.set_aside.is_empty());
+    assert!(matches!(examined.journal, JournalFound::Sound(_)));
+    assert!(journal::quarantined(&next.disks[&1]).unwrap().is_empty());
 }
 
 /// The cabinet goes on through another replica; when all disks are nearly full it says so, and reads go on.
@@ -315,7 +342,7 @@ impl Group {
         // A disk that holds what is in the way was looked at by whoever says so.
         let set_aside = node != 1 && journal::exists(&*target).unwrap();
         let voters = VOTERS.map(identity).to_vec();
-        let restoration = Restoration { node: identity(node), voters, learners: Vec::new(), to, set_aside };
+        let restoration = Restoration { node: identity(node), voters, learners: Vec::new(), to, set_aside, orders: Vec::new() };
         build(&[source], &target, &restoration, Box::new(MemoryState::new()), &mut |_| {})?.take_place()
     }
 

@@ -12,7 +12,7 @@ fn text(bytes: &[u8]) -> Vec<Value> {
     vec![Value::text(std::str::from_utf8(bytes).unwrap())]
 }
 
-fn telling(id: u128, object: u128, stale: bool) -> Commit {
+pub(super) fn telling(id: u128, object: u128, stale: bool) -> Commit {
     let attributes = BTreeMap::from([(Name::fixed("name"), text(SECRET)), (Name::fixed("state"), text(b"open"))]);
     let change = Change::Create { object: ObjectId(object), entity: Name::fixed("thing"), ancestors: Vec::new(), attributes };
     let version = Position(if stale { 99 } else { 0 });
@@ -20,7 +20,7 @@ fn telling(id: u128, object: u128, stale: bool) -> Commit {
     Commit { changes: vec![change], reads, result: BTreeMap::from([(Name::fixed("told"), text(SECRET))]), ..commit_of(id) }
 }
 
-fn order(id: u128, object: u128) -> Obliterate {
+pub(super) fn order(id: u128, object: u128) -> Obliterate {
     let target = Target { object: ObjectId(object), attribute: Name::fixed("name"), from: Position(1), to: Position(u64::MAX) };
     Obliterate { id: CommitId(id), by: "admin".to_owned(), reason: "asked for".to_owned(), targets: vec![target] }
 }
@@ -41,12 +41,12 @@ impl Group {
         self.commit(1, 10).await.unwrap();
     }
 
-    async fn obliterate(&self, voter: u64, order: &Obliterate) -> Result<Committed, Failure> {
+    pub(super) async fn obliterate(&self, voter: u64, order: &Obliterate) -> Result<Committed, Failure> {
         self.store(voter).obliterate(order.clone(), soon()).await
     }
 
     /// Waits until the files of these nodes are done with everything up to `position`.
-    async fn redacted(&self, nodes: &[u64], position: Position) {
+    pub(super) async fn redacted(&self, nodes: &[u64], position: Position) {
         let done = async {
             for node in nodes {
                 loop {
@@ -120,6 +120,42 @@ async fn a_late_learner_and_a_replica_that_was_away_have_no_byte_either() {
     group.assert_equal(Position(3)).await;
     let head = |node| group.store(node).shared.cabinet().head(Some(Position(2))).unwrap();
     assert_eq!(head(4), head(away));
+}
+
+/// The state is rewritten on a thread of its own, again and again, while commits are applied and read.
+#[tokio::test(start_paused = true)]
+async fn a_state_is_rewritten_while_commits_go_on_and_is_the_same_afterwards() {
+    let mut group = Group::without_replicas();
+    group.states = Some(tempfile::tempdir().unwrap());
+    VOTERS.into_iter().for_each(|voter| group.open(voter));
+    group.leader().await;
+    group.store(1).commit(telling(1, 101, false), soon()).await.unwrap();
+    group.obliterate(1, &order(2, 101)).await.unwrap();
+    group.redacted(&VOTERS, Position(2)).await;
+    let shared = group.store(2).shared.clone();
+    let rewriting = std::thread::spawn(move || {
+        for _ in 0..5 {
+            redactor::purge(&shared, shared.journal()).unwrap();
+        }
+    });
+    let mut last = 2;
+    while !rewriting.is_finished() {
+        last += 1;
+        let object = 1_000 + u128::from(last);
+        group.commit(2, object).await.unwrap();
+        let objects = vec![ObjectId(object)];
+        group.reaches_position(2, Position(last)).await;
+        let got = group.store(2).shared.read(|cabinet| cabinet.get(&caps_model::messages::Get { objects })).unwrap();
+        assert!(got.objects[0].is_some(), "{last}");
+    }
+    rewriting.join().unwrap();
+    group.assert_equal(Position(last)).await;
+    VOTERS.into_iter().for_each(|voter| group.kill(voter));
+    // What was killed lets go of its directory when its tasks are dropped.
+    sleep(Duration::from_secs(1)).await;
+    VOTERS.into_iter().for_each(|voter| group.open(voter));
+    group.leader().await;
+    group.assert_equal(Position(last)).await;
 }
 
 /// The power of all replicas is cut at once, after some changes that the disks make while they redact: all numbers of changes come up on some disk.
