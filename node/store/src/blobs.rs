@@ -38,7 +38,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::storage::{Storage, StorageError};
-use files::Reading;
+use files::{Reading, part_name, whole_name};
 use index::{Index, Put};
 use names::{Names, Note};
 use part::Part;
@@ -263,10 +263,26 @@ impl Blobs {
     /// Removes blobs and parts of blobs that nobody named or asked about for long.
     pub(crate) async fn sweep(&self, now: Instant) -> Result<(), BlobError> {
         let stale = self.index().stale(now);
+        let mut result = Ok(());
         for (blob, whole) in stale {
+            if result.is_ok() {
+                tracing::info!(%blob, whole, "removing a blob that no commit named");
+                let name = if whole { whole_name(&blob.hash) } else { part_name(&blob.hash) };
+                result = self.burn(name).await;
+            }
+            self.index().burnt(blob);
+        }
+        result
+    }
+
+    /// Overwrites a file of a blob and removes it, a chunk at a time.
+    async fn burn(&self, name: String) -> Result<(), BlobError> {
+        let files = self.files.clone();
+        let mut burning = self.worker.run(move || files.burning(&name)).await??;
+        while let Some(mut piece) = burning.take() {
             let files = self.files.clone();
-            tracing::info!(%blob, whole, "removing a blob that no commit named");
-            self.worker.run(move || files.burn_one(blob.hash, whole)).await??;
+            let stepped = self.worker.run(move || piece.step(files.storage()).map(|more| more.then_some(piece)));
+            burning = stepped.await??;
         }
         Ok(())
     }

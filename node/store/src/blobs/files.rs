@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use caps_model::BlobId;
 use caps_model::blob::{CHUNK_BYTES, HEAD_BYTES, SIZE_BYTES_MAX, Table, size_in};
 
-use crate::storage::{File, Storage, StorageError, burn};
+use crate::storage::burn::{self, Burning};
+use crate::storage::{File, Storage, StorageError};
 
 /// The hash of a blob.
 pub(crate) type Hash = [u8; 32];
@@ -160,20 +161,24 @@ impl Files {
 
     /// Overwrites every file of a blob with zeros, those that were set aside included, and removes it. Whether there was any.
     pub(crate) fn burn(&self, hash: Hash) -> Result<bool, StorageError> {
-        let names = self.storage.list()?;
-        let mut any = false;
-        for name in names.iter().filter(|name| parse(name).is_some_and(|(of, _)| of == hash)) {
-            burn::burn(&*self.storage, name)?;
-            any = true;
-        }
-        Ok(any)
+        let names = self.names_of(hash)?;
+        names.iter().try_for_each(|name| burn::burn(&*self.storage, name))?;
+        Ok(!names.is_empty())
     }
 
-    /// Overwrites a blob with zeros, or what there is of one that was arriving, and removes it.
-    pub(super) fn burn_one(&self, hash: Hash, whole: bool) -> Result<(), StorageError> {
-        match burn::burn(&*self.storage, &if whole { whole_name(&hash) } else { part_name(&hash) }) {
-            Err(StorageError::Missing { .. }) => Ok(()),
-            burnt => burnt,
+    /// Every file of a blob, those that were set aside included.
+    pub(super) fn names_of(&self, hash: Hash) -> Result<Vec<String>, StorageError> {
+        let mut names = self.storage.list()?;
+        names.retain(|name| parse(name).is_some_and(|(of, _)| of == hash));
+        Ok(names)
+    }
+
+    /// Begins to overwrite a file; `None`: it is not there.
+    pub(super) fn burning(&self, name: &str) -> Result<Option<Burning>, StorageError> {
+        match Burning::open(&*self.storage, name) {
+            Ok(burning) => Ok(Some(burning)),
+            Err(StorageError::Missing { .. }) => Ok(None),
+            Err(error) => Err(error),
         }
     }
 
@@ -240,7 +245,7 @@ pub(super) fn whole_name(hash: &Hash) -> String {
     format!("blob-{}", hex(hash))
 }
 
-fn part_name(hash: &Hash) -> String {
+pub(super) fn part_name(hash: &Hash) -> String {
     format!("blob-{}.part", hex(hash))
 }
 

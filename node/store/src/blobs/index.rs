@@ -163,7 +163,8 @@ impl Index {
         if self.whole.contains(&blob) || self.arriving.contains_key(&blob) {
             return self.arriving(blob, now);
         }
-        if self.condemned.contains(&blob) {
+        // What there is of one under that name is being overwritten.
+        if self.condemned.iter().any(|condemned| condemned.hash == blob.hash) {
             return Err(BlobError::Busy);
         }
         if !self.named.contains_key(&blob) && self.unnamed_bytes(blob) + blob.size_bytes > UNNAMED_BYTES_MAX {
@@ -248,7 +249,8 @@ impl Index {
         self.condemned.remove(&blob);
     }
 
-    /// Takes out what nobody named or asked about for long: blobs (`true`) and parts (`false`).
+    /// Takes out what nobody named or asked about for long: blobs (`true`) and parts (`false`). Nothing is taken in of them until they are
+    /// [`burnt`](Self::burnt).
     pub(super) fn stale(&mut self, now: Instant) -> Vec<(BlobId, bool)> {
         let is_old = |touched: &Instant| now.saturating_duration_since(*touched) >= UNNAMED_KEPT;
         let mut stale = Vec::new();
@@ -276,6 +278,7 @@ impl Index {
                 self.orphans.insert(blob, touched);
             }
         }
+        self.condemned.extend(stale.iter().map(|(blob, _)| *blob));
         stale
     }
 

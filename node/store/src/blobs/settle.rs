@@ -59,7 +59,9 @@ impl Blobs {
         if !settlements.is_empty() {
             for blob in taken.clone() {
                 let files = self.files.clone();
-                self.worker.run(move || files.burn(blob.hash)).await??;
+                for name in self.worker.run(move || files.names_of(blob.hash)).await?? {
+                    self.burn(name).await?;
+                }
             }
             let Some(mut batch) = unpoisoned(&self.names).settle(settlements, taken.clone(), up_to) else { return Err(unnotable().into()) };
             let files = self.files.clone();

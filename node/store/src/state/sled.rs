@@ -242,8 +242,7 @@ impl SledState {
         if let Some(table) = self.take_table() {
             self.keeper.take(table)?;
         }
-        let (home, shelf, watch, limits) = (self.home.clone(), self.shelf.clone(), self.keeper.watch(), self.limits);
-        Ok(Rewriting { home, shelf, watch, limits, index: self.header.mark.index })
+        Ok(Rewriting { home: self.home.clone(), shelf: self.shelf.clone(), watch: self.keeper.watch(), limits: self.limits })
     }
 
     /// The table, to be handed over; a new one takes its place.

@@ -10,7 +10,9 @@
 //!
 //! Whatever a power cut leaves of this, [`finish`] brings to its end: with the new content if step 2 came about, else with the old.
 
-use super::{Storage, StorageError};
+use std::sync::Arc;
+
+use super::{File, Storage, StorageError};
 
 /// Where the new content of a file is prepared.
 pub(crate) fn prepared(name: &str) -> String {
@@ -34,18 +36,43 @@ pub(crate) fn burn_replaced(storage: &dyn Storage, name: &str) -> Result<(), Sto
 
 /// Overwrites a file with zeros, durably, and removes it, durably.
 pub(crate) fn burn(storage: &dyn Storage, name: &str) -> Result<(), StorageError> {
-    let file = storage.open(name)?;
-    let size = file.size_bytes()?;
-    let zeros = vec![0; usize::try_from(size).unwrap_or(ZEROS_BYTES).min(ZEROS_BYTES)];
-    let mut offset = 0;
-    while offset < size {
-        let length = (size - offset).min(ZEROS_BYTES as u64);
-        file.write_at(offset, &zeros[..usize::try_from(length).unwrap_or(ZEROS_BYTES)])?;
-        offset += length;
+    let mut burning = Burning::open(storage, name)?;
+    while burning.step(storage)? {}
+    Ok(())
+}
+
+/// A file that is being overwritten, in steps, so that others get their turn between them. Nobody else may write to it meanwhile.
+#[derive(Debug)]
+pub(crate) struct Burning {
+    name: String,
+    file: Arc<dyn File>,
+    offset: u64,
+    size: u64,
+}
+
+impl Burning {
+    pub(crate) fn open(storage: &dyn Storage, name: &str) -> Result<Self, StorageError> {
+        let file = storage.open(name)?;
+        Ok(Self { name: name.to_owned(), size: file.size_bytes()?, file, offset: 0 })
     }
-    file.sync_data()?;
-    storage.remove(name)?;
-    storage.sync_directory()
+
+    /// Overwrites a piece of it; at the end removes it. Whether there is more to do.
+    pub(crate) fn step(&mut self, storage: &dyn Storage) -> Result<bool, StorageError> {
+        let length = (self.size - self.offset).min(ZEROS_BYTES as u64);
+        if length > 0 {
+            self.file.write_at(self.offset, &vec![0; usize::try_from(length).unwrap_or(ZEROS_BYTES)])?;
+            self.offset += length;
+            // In pieces, too: a sync of gigabytes at the end would have everybody wait.
+            if self.offset.is_multiple_of(SYNCED_BYTES) {
+                self.file.sync_data()?;
+            }
+            return Ok(true);
+        }
+        self.file.sync_data()?;
+        storage.remove(&self.name)?;
+        storage.sync_directory()?;
+        Ok(false)
+    }
 }
 
 /// Brings to its end what a crash interrupted.
@@ -78,6 +105,9 @@ const REPLACED: &str = "gone-";
 
 /// Zeros written at once.
 const ZEROS_BYTES: usize = 256 << 10;
+
+/// Bytes between two syncs: a multiple of what is written at once.
+const SYNCED_BYTES: u64 = 8 << 20;
 
 #[cfg(test)]
 mod tests {

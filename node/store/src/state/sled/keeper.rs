@@ -74,9 +74,9 @@ impl Keeper {
         }
     }
 
-    /// What waits for the thread's work, from another one.
+    /// What waits, on another thread, until everything that was handed over so far is in the database.
     pub(super) fn watch(&self) -> Watch {
-        Watch { desk: self.desk.clone() }
+        Watch { desk: self.desk.clone(), awaited: self.view().frozen.clone() }
     }
 
     /// Hands over a full table; waits while too many of them wait already.
@@ -127,13 +127,15 @@ impl Keeper {
 #[derive(Debug)]
 pub(super) struct Watch {
     desk: Arc<Desk>,
+    /// Tables on their way to the disk.
+    awaited: Vec<Arc<Frozen>>,
 }
 
 impl Watch {
-    /// Resolves, at the latest when the state is closed, with what is in the database once everything up to an entry of the log is.
-    pub(super) fn flushed(&self, index: u64) -> Result<Arc<View>, StateError> {
-        let waits =
-            |papers: &mut Papers| papers.failure.is_none() && papers.view.header.mark.index < index && !papers.view.frozen.is_empty();
+    /// What is in the database once everything is that was awaited, and maybe more. The state's end brings that about at the latest.
+    pub(super) fn flushed(&self) -> Result<Arc<View>, StateError> {
+        let is_awaited = |table: &Arc<Frozen>| self.awaited.iter().any(|awaited| Arc::ptr_eq(table, awaited));
+        let waits = |papers: &mut Papers| papers.failure.is_none() && papers.view.frozen.iter().any(is_awaited);
         let papers = self.desk.changed.wait_while(self.desk.papers(), waits).unwrap_or_else(PoisonError::into_inner);
         match &papers.failure {
             Some(failure) => Err(StateError::Engine(Box::new(failure.clone()))),

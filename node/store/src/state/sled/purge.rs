@@ -36,8 +36,6 @@ pub(super) struct Rewriting {
     pub(super) shelf: Arc<Shelf>,
     pub(super) watch: Watch,
     pub(super) limits: Limits,
-    /// What must be in the copy: everything up to this entry of the log.
-    pub(super) index: u64,
 }
 
 impl Rewriting {
@@ -47,7 +45,7 @@ impl Rewriting {
         File::create(place::beside(&self.home, PURGING)).and_then(|file| file.sync_all()).map_err(system)?;
         // Left over by one that did not come to its end.
         place::wipe(&target).and_then(|()| place::sync_parent(&target)).map_err(system)?;
-        let view = self.watch.flushed(self.index)?;
+        let view = self.watch.flushed()?;
         copy(&self.shelf, &view, &target, self.limits)?;
         place::wait_until_closed(&target).and_then(|()| place::sync(&target)).map_err(system)?;
         SledState::open_existing(&self.home, &target, self.limits)
