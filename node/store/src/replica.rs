@@ -214,7 +214,11 @@ impl Store {
         let (Opened { mut writer, reader, recovered }, mut seat) = seat::open_journal(&settings, &storage, &rng)?;
         let mut cabinet = Cabinet::new(open_state(&settings.state, recovered.last_index)?);
         let committed = committed(&recovered);
-        bring_up(&settings.cabinet, &reader, &mut cabinet, committed)?;
+        if let Err(error) = bring_up(&settings.cabinet, &reader, &mut cabinet, committed) {
+            let failed = cabinet.into_state();
+            cabinet = Cabinet::new(instead_of(failed, &settings.state, error)?);
+            bring_up(&settings.cabinet, &reader, &mut cabinet, committed)?;
+        }
         let shelf = workers.start(&format!("{}-blobs", settings.cabinet), crate::blobs::limits::JOBS);
         let blobs = Blobs::open(storage.clone(), seat.incarnation, shelf, Instant::now()).map_err(OpenError::Blobs)?;
         blobs::look_through(&blobs, &reader, &cabinet, Instant::now())?;
@@ -466,6 +470,17 @@ fn open_state(kind: &StateKind, last_index: u64) -> Result<Box<dyn State>, State
         tracing::warn!(%reason, set_aside = %set_aside.display(), "the state was set aside and is rebuilt from the journal");
     }
     Ok(Box::new(state))
+}
+
+/// An empty state in the place of one that could be opened and then took nothing: damage that only a write, or a read of what lies deep, finds.
+/// Whatever else keeps the journal from being replayed is not the state's fault, and is given back.
+fn instead_of(failed: Box<dyn State>, kind: &StateKind, error: OpenError) -> Result<Box<dyn State>, OpenError> {
+    let (StateKind::Sled(path), OpenError::Replay(ReplayError::State(reason))) = (kind, &error) else { return Err(error) };
+    // It closes with this.
+    drop(failed);
+    let set_aside = SledState::set_aside(path).map_err(|error| StateError::Engine(Box::new(error)))?;
+    tracing::warn!(%reason, set_aside = %set_aside.display(), "the state was set aside and is rebuilt from the journal");
+    Ok(open_state(kind, 0)?)
 }
 
 /// How many files lie here that were set aside, because they were damaged: they may hold values that are obliterated by now.

@@ -143,6 +143,24 @@ impl Site {
     }
 }
 
+/// The file of the database is cut somewhere: it opens with less, or it does not open. The replica does without it.
+#[tokio::test]
+async fn a_state_whose_file_was_cut_anywhere_is_made_anew() {
+    let mut site = Site::start().await;
+    let host = site.host().await;
+    for id in 1..=40 {
+        commit_at(&host, To::Layer(Layer::Cabinet), id).await;
+    }
+    let database = site.directories[&2].path().join("state/db");
+    for tenths in (0..10).rev() {
+        site.kill(2).await;
+        let size_bytes = std::fs::metadata(&database).unwrap().len();
+        std::fs::OpenOptions::new().write(true).open(&database).unwrap().set_len(size_bytes / 10 * tenths + 7).unwrap();
+        site.open(2).await;
+        site.assert_equal(Position(40)).await;
+    }
+}
+
 /// A subscription over the overlay, and what it told.
 struct Watched {
     replies: Replies,
