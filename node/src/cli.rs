@@ -72,19 +72,23 @@ pub(crate) struct Global {
 }
 
 impl Global {
-    /// The cabinet that is meant.
-    fn cabinet<'a>(&self, deployment: &'a Deployment) -> anyhow::Result<&'a Cabinet> {
-        let actor = self.actor.as_deref().filter(|actor| *actor != ADMIN);
-        Ok(match (&self.cabinet, actor) {
-            (Some(name), _) => deployment.cabinet_named(name)?,
-            (None, Some(actor)) => deployment.cabinet_of(deployment.node(actor)?),
-            (None, None) => deployment.cabinet(),
+    /// The cabinet that is meant by whoever acts: the one that is named, else that of the actor's node; the administrator's is the first.
+    fn cabinet<'a>(&self, deployment: &'a Deployment, actor: &str) -> anyhow::Result<&'a Cabinet> {
+        Ok(match &self.cabinet {
+            Some(name) => deployment.cabinet_named(name)?,
+            None if actor == ADMIN => deployment.cabinet(),
+            None => deployment.cabinet_of(deployment.node(actor)?),
         })
     }
 
-    /// Joins as the administrator, unless another is named.
+    /// Who acts in commands for administrators: the administrator, unless another is named.
+    fn administrator(&self) -> &str {
+        self.actor.as_deref().unwrap_or(ADMIN)
+    }
+
+    /// Joins as whoever acts in commands for administrators.
     async fn administer(&self, deployment: &Deployment) -> anyhow::Result<Overlay> {
-        node::leaf(deployment, self.actor.as_deref().unwrap_or(ADMIN)).await
+        node::leaf(deployment, self.administrator()).await
     }
 }
 

@@ -7,9 +7,9 @@ use caps_frontend::{Client, ClientError};
 use caps_model::{Name, Record, Value};
 use caps_overlay::Overlay;
 
-use crate::deployment::{Deployment, Node};
+use crate::deployment::{Cabinet, Deployment, Node};
 
-/// In every cabinet: makes the groups that the case desk knows, and a user for each front end that works with the cabinet, who is in the group
+/// In every cabinet that has hosts: makes the groups that the case desk knows, and a user for each front end that works with the cabinet, who is in the group
 /// that `group_of` says.
 pub async fn settle(
     administrator: &Overlay,
@@ -17,7 +17,8 @@ pub async fn settle(
     patience: Duration,
     group_of: impl Fn(&Node) -> &'static str,
 ) -> Result<(), ClientError> {
-    for cabinet in &deployment.cabinets {
+    let has_hosts = |cabinet: &&Cabinet| deployment.layer(Layer::Host).any(|host| host.cabinets.contains(&cabinet.name));
+    for cabinet in deployment.cabinets.iter().filter(has_hosts) {
         let client = Client::new(administrator.clone(), cabinet.services(), patience);
         for group in ["desk", "gateway"] {
             call(&client, "people", "add_group", &[("name", group)]).await?;

@@ -112,7 +112,7 @@ impl Verify {
 impl AtPosition {
     async fn run(&self, global: &Global) -> anyhow::Result<()> {
         let deployment = Deployment::read(&global.config)?;
-        let cabinet = global.cabinet(&deployment)?;
+        let cabinet = global.cabinet(&deployment, global.administrator())?;
         let overlay = global.administer(&deployment).await?;
         let question = codec::encode(&AskHead { at: self.position.map(Position) })?;
         let mut failures = Vec::new();

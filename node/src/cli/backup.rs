@@ -76,7 +76,7 @@ impl From<CallError> for Broke {
 impl Backup {
     pub(super) async fn run(&self, global: &Global) -> anyhow::Result<()> {
         let deployment = Deployment::read(&global.config)?;
-        let cabinet = global.cabinet(&deployment)?;
+        let cabinet = global.cabinet(&deployment, global.administrator())?;
         let replicas = self.replicas(&deployment, cabinet)?;
         let storage = DiskStorage::open(&self.directory).with_context(|| format!("cannot use {}", self.directory.display()))?;
         let storage: Arc<dyn Storage> = Arc::new(storage);

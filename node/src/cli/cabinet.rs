@@ -68,7 +68,7 @@ struct Whom {
 impl Cabinet {
     pub(super) async fn run(&self, global: &Global) -> anyhow::Result<()> {
         let deployment = Deployment::read(&global.config)?;
-        let cabinet = global.cabinet(&deployment)?;
+        let cabinet = global.cabinet(&deployment, global.administrator())?;
         let order = self.command.as_ref().map(|command| command.order(&deployment, cabinet)).transpose()?;
         let overlay = global.administer(&deployment).await?;
         let done = match &order {

@@ -25,7 +25,7 @@ use crate::output::{from_hex, hex};
 pub(super) async fn with_client<T>(global: &Global, work: impl AsyncFnOnce(Client) -> anyhow::Result<T>) -> anyhow::Result<T> {
     let deployment = Deployment::read(&global.config)?;
     let name = actor(global, &deployment)?;
-    let cabinet = cabinet(global, &deployment, &name)?;
+    let cabinet = global.cabinet(&deployment, &name)?;
     let client = join(&deployment, cabinet, &name, global.timeout).await?;
     let recorder = Recorder::wanted(&client)?;
     let result = work(client.clone()).await;
@@ -45,15 +45,6 @@ pub(super) async fn join(deployment: &Deployment, cabinet: &Cabinet, name: &str,
         client.resume_position(kept.position);
     }
     Ok(client)
-}
-
-/// The cabinet to work with, as the front end of this name.
-pub(super) fn cabinet<'a>(global: &Global, deployment: &'a Deployment, actor: &str) -> anyhow::Result<&'a Cabinet> {
-    Ok(match (&global.cabinet, deployment.nodes.iter().find(|node| node.name == actor)) {
-        (Some(name), _) => deployment.cabinet_named(name)?,
-        (None, Some(node)) => deployment.cabinet_of(node),
-        (None, None) => deployment.cabinet(),
-    })
 }
 
 /// The front end to act as.

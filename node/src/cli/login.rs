@@ -8,7 +8,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::Global;
-use super::connect::{KeptSession, actor, cabinet, with_client};
+use super::connect::{KeptSession, actor, with_client};
 use crate::deployment::Deployment;
 use crate::output;
 use crate::output::say;
@@ -35,7 +35,7 @@ impl Login {
             let deployment = Deployment::read(&global.config)?;
             let kept = KeptSession { session: answer.session, position: answer.position };
             let name = actor(global, &deployment)?;
-            kept.write(&deployment, cabinet(global, &deployment, &name)?, &name)?;
+            kept.write(&deployment, global.cabinet(&deployment, &name)?, &name)?;
             let expires = output::moment(answer.expires);
             match global.json {
                 true => say!("{}", json!({"user": answer.user.to_string(), "expires": expires})),
@@ -72,7 +72,7 @@ impl Logout {
     pub(super) fn run(&self, global: &Global) -> anyhow::Result<()> {
         let deployment = Deployment::read(&global.config)?;
         let name = actor(global, &deployment)?;
-        let was_there = KeptSession::remove(&deployment, cabinet(global, &deployment, &name)?, &name)?;
+        let was_there = KeptSession::remove(&deployment, global.cabinet(&deployment, &name)?, &name)?;
         match global.json {
             true => say!("{}", json!({ "logged_out": was_there })),
             false if was_there => say!("{name} acts for its own node again"),

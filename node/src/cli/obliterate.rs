@@ -69,7 +69,7 @@ impl Obliterate {
     pub(super) async fn run(&self, global: &Global) -> anyhow::Result<()> {
         let deployment = Deployment::read(&global.config)?;
         self.confirm()?;
-        let cabinet = global.cabinet(&deployment)?;
+        let cabinet = global.cabinet(&deployment, global.administrator())?;
         let overlay = global.administer(&deployment).await?;
         let done = self.carry_out(global, &deployment, cabinet, &overlay).await;
         overlay.drain(LEAVE).await;

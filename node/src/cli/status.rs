@@ -13,7 +13,7 @@ use clap::Args;
 use serde_json::{Value as Json, json};
 
 use super::Global;
-use super::connect::with_client;
+use super::connect::{actor, with_client};
 use crate::deployment::{Cabinet, Deployment, Node};
 use crate::output::say;
 use crate::output::{self, micros};
@@ -29,7 +29,7 @@ pub(super) struct Status {}
 impl Status {
     pub(super) async fn run(&self, global: &Global) -> anyhow::Result<()> {
         let deployment = Deployment::read(&global.config)?;
-        let cabinet = global.cabinet(&deployment)?;
+        let cabinet = global.cabinet(&deployment, &actor(global, &deployment)?)?;
         with_client(global, async |client| {
             let picture = Picture::take(&deployment, cabinet, &client).await?;
             match global.json {

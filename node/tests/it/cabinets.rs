@@ -30,6 +30,8 @@ fn what_is_in_one_cabinet_is_not_in_the_other_and_both_survive_a_kill() {
     // A front end works with its own cabinet, unless another is named.
     let status = site.succeed(&["status", "--as", "desk-kiruna"]);
     assert!(status.contains("host-kiruna") && !status.contains("host-lund"), "{status}");
+    let status = site.succeed(&["status"]);
+    assert!(status.contains("host-lund") && !status.contains("host-kiruna"), "the first front end works with the other one: {status}");
     let picture = site.succeed(&["cabinet", "--cabinet", "personnel"]);
     assert!(picture.starts_with("cabinet personnel: store-"), "{picture}");
     site.succeed(&["cabinet", "transfer", "store-kiruna", "--cabinet", "personnel"]);
