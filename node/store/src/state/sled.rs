@@ -23,6 +23,7 @@
 
 mod block;
 mod cache;
+mod database;
 mod filter;
 mod keeper;
 mod merge;

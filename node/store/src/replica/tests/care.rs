@@ -363,3 +363,21 @@ impl Group {
         disk.limit_capacity(used + bytes);
     }
 }
+
+/// Damage that only a write finds, or a read of what lies deep, does not keep a replica from starting.
+#[test]
+fn a_state_that_takes_nothing_gives_way_to_an_empty_one() {
+    let directory = tempfile::tempdir().unwrap();
+    let kind = StateKind::Sled(directory.path().join("state"));
+    let failed = || OpenError::Replay(ReplayError::State(StateError::Lacks { what: "a block".to_owned() }));
+    let mut cabinet = Cabinet::new(open_state(&kind, 0).unwrap());
+    cabinet.skip(5);
+    let fresh = instead_of(cabinet.into_state(), &kind, failed()).unwrap();
+    assert_eq!(fresh.mark(), crate::state::Mark::default());
+    assert!(directory.path().join("state.quarantine-1").exists());
+    // In memory there is nothing that could be damaged, and a journal that cannot be read is no fault of the state.
+    let given = instead_of(Box::new(MemoryState::new()), &StateKind::Memory, failed()).unwrap_err();
+    assert!(matches!(given, OpenError::Replay(ReplayError::State(_))), "{given}");
+    let impossible = OpenError::Settings { cabinet: Name::fixed("main"), why: String::new() };
+    assert!(matches!(instead_of(fresh, &kind, impossible), Err(OpenError::Settings { .. })));
+}

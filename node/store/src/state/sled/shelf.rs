@@ -17,10 +17,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bincode::{Decode, Encode};
 use caps_model::{Wire, codec};
-use sled::{Db, IVec};
+use sled::IVec;
 
 use super::block::{Block, BlockId, BlockInfo};
 use super::cache::Cache;
+use super::database::Database;
 use super::place;
 use super::run::{CHUNK_BLOCKS, Chunk, Run, RunName};
 use super::{Header, StateError, encode, engine};
@@ -28,7 +29,7 @@ use super::{Header, StateError, encode, engine};
 /// What is kept in the database.
 #[derive(Debug)]
 pub(super) struct Shelf {
-    database: Db,
+    database: Database,
     path: PathBuf,
     cache: Mutex<Cache>,
 }
@@ -51,7 +52,7 @@ pub(super) struct Manifest {
 impl Shelf {
     /// Opens the database in a directory, making it if there is none; keeps `cache_bytes` of unpacked blocks in memory.
     pub(super) fn open(path: &Path, cache_bytes: usize) -> Result<Self, StateError> {
-        let database = place::open_database(path)?;
+        let database = Database::new(place::open_database(path)?);
         Ok(Self { database, path: path.to_owned(), cache: Mutex::new(Cache::new(cache_bytes)) })
     }
 
