@@ -241,7 +241,7 @@ fn copy_blob(sources: &[Source], beside: &Beside, blob: BlobId, tell: &mut dyn F
             None => receiving.insert(beside.receive(table.clone())?),
         };
         for index in receiving.missing().clone() {
-            if let Some(chunk) = proof::chunk(&*file, &table, index)? {
+            if let Some(chunk) = proof::read_chunk(&*file, &table, index)? {
                 receiving.put(index, &chunk)?;
                 tell(chunk.len() as u64);
             }

@@ -230,7 +230,7 @@ impl Files {
 }
 
 /// A chunk of a file, if it is what the table says.
-pub(super) fn read_chunk(file: &dyn File, table: &Table, index: u32) -> Result<Option<Vec<u8>>, StorageError> {
+pub(crate) fn read_chunk(file: &dyn File, table: &Table, index: u32) -> Result<Option<Vec<u8>>, StorageError> {
     let mut bytes = vec![0; table.chunk_bytes(index)];
     let read = file.read_at(offset_of(table, index), &mut bytes)?;
     bytes.truncate(read);

@@ -1,9 +1,12 @@
 //! Whether a directory has a blob, looked at without changing anything.
 
+use std::sync::Arc;
+
 use caps_model::BlobId;
 use caps_model::blob::{CHUNK_BYTES, HEAD_BYTES, SIZE_BYTES_MAX, Table};
 
-use super::files::{read_chunk, whole_name};
+pub(crate) use super::files::read_chunk;
+use super::files::whole_name;
 use crate::storage::{File, Storage, StorageError};
 
 /// What a directory has of a blob.
@@ -40,9 +43,10 @@ pub(crate) fn prove(storage: &dyn Storage, blob: BlobId, look: Look, tell: &mut 
     Ok(Proof::Whole)
 }
 
-/// The file of a blob and its table, proven; `None`: there is no file, or, inside, it does not begin like one.
-type Opened = Option<(std::sync::Arc<dyn File>, Option<Table>)>;
+/// What a file is, and its table where it proves to be that of the blob.
+type Opened = Option<(Arc<dyn File>, Option<Table>)>;
 
+/// The file of a blob and its table, if there is a file. Its chunks are read, and proven, with [`read_chunk`].
 pub(crate) fn open(storage: &dyn Storage, blob: BlobId) -> Result<Opened, StorageError> {
     let file = match storage.open(&whole_name(&blob.hash)) {
         Ok(file) => file,
@@ -55,9 +59,4 @@ pub(crate) fn open(storage: &dyn Storage, blob: BlobId) -> Result<Opened, Storag
     let is_as_long = file.size_bytes()? == bytes.len() as u64 + blob.size_bytes;
     let table = Table::from_bytes(&bytes[..read]).ok().filter(|table| table.id() == blob && is_as_long);
     Ok(Some((file, table)))
-}
-
-/// A chunk of a file that [`open`] gave, if it is what the table says.
-pub(crate) fn chunk(file: &dyn File, table: &Table, index: u32) -> Result<Option<Vec<u8>>, StorageError> {
-    read_chunk(file, table, index)
 }
