@@ -9,6 +9,8 @@
 //! whatever could be read in two ways is refused: a field twice, a bare line ending, a part that is never closed. What can only be
 //! read badly (a character set nobody knows, broken base64) is kept, and marked as damaged.
 //!
+//! [`smtp`] takes mail from other servers and programs, up to the bytes that are read here.
+//!
 //! The structure is walked here, because limits must hold *before* work is done; decoding of words, addresses, dates,
 //! transfer encodings, character sets and HTML is `mail-parser`'s.
 
@@ -23,6 +25,7 @@ mod message;
 mod message_id;
 mod part;
 mod refusal;
+pub mod smtp;
 
 pub use limits::{Limits, LineEndings};
 pub use mailbox::Mailbox;
