@@ -12,6 +12,8 @@
 //!
 //! [`Draft`] is the way back: from typed fields to bytes.
 //!
+//! [`deliver`] sends them.
+//!
 //! [`smtp`] takes mail from other servers and programs, up to the bytes that are read here.
 //!
 //! The structure is walked here, because limits must hold *before* work is done; decoding of words, addresses, dates,
@@ -20,6 +22,7 @@
 mod automatic;
 mod body;
 mod compose;
+pub mod deliver;
 mod encoded_word;
 mod fields;
 mod flowed;
