@@ -11,6 +11,7 @@
 
 pub mod blob;
 pub mod client;
+pub mod effects;
 pub mod error;
 pub mod gateway;
 pub mod observer;

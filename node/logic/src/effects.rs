@@ -30,7 +30,7 @@ pub const CARRIERS: &str = "gateway";
 
 /// It is to be done, from `next_at` on.
 pub const WAITING: &str = "waiting";
-/// Somebody does it, until `until` at the latest.
+/// Somebody is at it; from `next_at` on somebody else may be.
 pub const CLAIMED: &str = "claimed";
 /// It is done.
 pub const DONE: &str = "done";
@@ -105,11 +105,10 @@ pub(crate) fn is_held_by(effect: &Object, principal: &Principal) -> bool {
 fn claim(arguments: &Record, tx: &mut Transaction<'_>) -> Result<Record, Halt> {
     let effect = tx.require(effect_of(arguments), "effect")?;
     let now = tx.now();
-    let at = |name| effect.value(name).and_then(Value::as_timestamp).unwrap_or(i64::MIN);
+    let is_due = effect.value("next_at").and_then(Value::as_timestamp).is_none_or(|next_at| next_at <= now);
     let free = match effect.text("status") {
-        Some(WAITING) if at("next_at") > now => Err(("too_early", "it is not its time yet")),
-        Some(WAITING) => Ok(()),
-        Some(CLAIMED) if at("until") <= now => Ok(()),
+        Some(WAITING | CLAIMED) if is_due => Ok(()),
+        Some(WAITING) => Err(("too_early", "it is not its time yet")),
         Some(CLAIMED) => Err(("claimed", "somebody else is at it")),
         _ => Err(("settled", "it is done, or given up")),
     };
@@ -122,7 +121,7 @@ fn claim(arguments: &Record, tx: &mut Transaction<'_>) -> Result<Record, Halt> {
             ("status", vec![Value::text(CLAIMED)]),
             ("attempts", vec![Value::Int(attempt)]),
             ("by", vec![Value::text(holder)]),
-            ("until", vec![Value::Timestamp(now.saturating_add(CLAIM_MICROS))]),
+            ("next_at", vec![Value::Timestamp(now.saturating_add(CLAIM_MICROS))]),
         ]),
     )?;
     Ok(record([("attempt", vec![Value::Int(attempt)])]))
@@ -157,7 +156,6 @@ fn failed(arguments: &Record, tx: &mut Transaction<'_>) -> Result<Record, Halt> 
             ("status", vec![Value::text(WAITING)]),
             ("outcome", values(arguments, "outcome")),
             ("by", Vec::new()),
-            ("until", Vec::new()),
             ("next_at", vec![Value::Timestamp(next_at)]),
         ]),
     )?;
@@ -186,7 +184,6 @@ fn settle(effect: ObjectId, status: &str, outcome: Vec<Value>, tx: &mut Transact
             ("status", vec![Value::text(status)]),
             ("outcome", outcome),
             ("by", Vec::new()),
-            ("until", Vec::new()),
             ("next_at", Vec::new()),
             ("settled_at", now),
         ]),
@@ -209,9 +206,12 @@ fn effect() -> Entity {
             status.with(Constraint::Selection(statuses)),
             Attribute::one("attempts", ValueKind::Int, "How often it was tried."),
             Attribute::one("made_at", ValueKind::Timestamp, "When it was asked for, or asked for again."),
-            Attribute::optional("next_at", ValueKind::Timestamp, "When it is tried next."),
+            Attribute::optional(
+                "next_at",
+                ValueKind::Timestamp,
+                "When it is tried next; of what is claimed: if nobody says otherwise before.",
+            ),
             Attribute::optional("by", ValueKind::Text, "Who is at it."),
-            Attribute::optional("until", ValueKind::Timestamp, "How long that claim holds."),
             Attribute::optional("outcome", ValueKind::Text, "What came of the last attempt.")
                 .with(Constraint::Size { min: 0, max: OUTCOME_BYTES_MAX }),
             Attribute::optional("settled_at", ValueKind::Timestamp, "When it was done, or given up."),
