@@ -19,6 +19,7 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::time::{sleep, timeout};
 
 use self::queue::Queue;
+use crate::gateway::start_of;
 use crate::{Client, ClientError, Subscription};
 
 /// What does effects of one kind.
@@ -103,13 +104,13 @@ impl Work {
         }
         let outcome = self.do_it(effect).await;
         let (method, arguments): (_, Record) = match outcome {
-            Ok(said) => ("done", record([("effect", reference()), ("outcome", vec![Value::text(cut(said))])])),
+            Ok(said) => ("done", record([("effect", reference()), ("outcome", vec![Value::text(start_of(&said, OUTCOME_BYTES_MAX))])])),
             Err(setback) => {
                 tracing::info!(%effect, outcome = setback.outcome, is_final = setback.is_final, "an effect was not carried out");
                 let pause = i64::try_from(self.carrier.pause().as_micros()).unwrap_or(i64::MAX);
                 let more = [
                     ("effect", reference()),
-                    ("outcome", vec![Value::text(cut(setback.outcome))]),
+                    ("outcome", vec![Value::text(start_of(&setback.outcome, OUTCOME_BYTES_MAX))]),
                     ("pause", vec![Value::Timespan(pause)]),
                     ("final", vec![Value::Bool(setback.is_final)]),
                 ];
@@ -167,16 +168,6 @@ impl Setback {
 
 fn record<const N: usize>(pairs: [(&'static str, Vec<Value>); N]) -> Record {
     pairs.into_iter().map(|(name, values)| (Name::fixed(name), values)).collect()
-}
-
-/// The start of what the other side said, as much as is kept.
-fn cut(mut said: String) -> String {
-    let mut end = said.len().min(OUTCOME_BYTES_MAX);
-    while !said.is_char_boundary(end) {
-        end -= 1;
-    }
-    said.truncate(end);
-    said
 }
 
 /// How long one attempt may take: a claim holds three minutes, and clocks may differ by one.
