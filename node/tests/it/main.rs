@@ -11,6 +11,8 @@ mod care;
 mod demo;
 mod durability;
 mod fixture;
+mod mail;
 mod members;
+mod office;
 mod reads;
 mod workload;
