@@ -162,7 +162,7 @@ fn holds_plain_text(part: &Part<'_>) -> bool {
 }
 
 /// Undoes a transfer encoding (RFC 2045 section 6); `None` if the bytes are not so encoded or nobody knows how.
-fn decode_transfer<'x>(bytes: &'x [u8], encoding: &str) -> Option<Cow<'x, [u8]>> {
+pub(super) fn decode_transfer<'x>(bytes: &'x [u8], encoding: &str) -> Option<Cow<'x, [u8]>> {
     match encoding.to_ascii_lowercase().as_str() {
         "" | "7bit" | "8bit" | "binary" => Some(Cow::Borrowed(bytes)),
         "base64" => base64_decode(bytes).map(Cow::Owned),

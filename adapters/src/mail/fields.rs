@@ -44,6 +44,24 @@ impl Fields {
         Ok((fields, rest))
     }
 
+    /// Splits as [`split`](Self::split) does, and leaves out what that refuses; what is too long ends the section. Always uses up something.
+    pub(super) fn salvage(bytes: &[u8], limits: FieldLimits) -> (Self, &[u8]) {
+        let mut fields = Self(Vec::new());
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let (line, after) = lines::split_first(rest);
+            rest = after;
+            if line.is_empty() || bytes.len() - after.len() > limits.section_bytes_max {
+                break;
+            }
+            fields.push_line(line, limits.field_bytes_max).ok();
+        }
+        for field in &mut fields.0 {
+            field.value.push(b'\n');
+        }
+        (fields, rest)
+    }
+
     /// The text of a field with its encoded words decoded (RFC 2047).
     pub(super) fn text(&self, name: &'static str) -> Result<Option<String>, Refusal> {
         let value = self.one(name)?;
@@ -57,6 +75,17 @@ impl Fields {
     pub(super) fn raw(&self, name: &'static str) -> Result<Option<String>, Refusal> {
         let value = self.one(name)?;
         Ok(value.map(|value| String::from_utf8_lossy(value.trim_ascii()).into_owned()))
+    }
+
+    /// The texts of all fields of a name as they stand, blanks around them removed.
+    pub(super) fn all(&self, name: &str) -> impl Iterator<Item = String> {
+        let named = self.0.iter().filter(move |field| field.name.eq_ignore_ascii_case(name));
+        named.map(|field| String::from_utf8_lossy(field.value.trim_ascii()).into_owned())
+    }
+
+    /// The text of the first field of a name, where a second one harms nobody.
+    pub(super) fn first(&self, name: &str) -> Option<String> {
+        self.all(name).next()
     }
 
     /// The addresses of a field; `None` inside if it holds none.

@@ -1,11 +1,12 @@
 //! A message that was accepted.
 
 use super::{
-    Limits, Mailbox, MessageId, Refusal,
+    DeliveryReport, Limits, Mailbox, MessageId, Refusal, automatic,
     body::Body,
     fields::{Fields, cut, printable},
     lines,
     part::PartReader,
+    smtp::Envelope,
 };
 
 /// A mail, read and decoded.
@@ -39,8 +40,14 @@ pub struct Message {
     pub attachments: Vec<Attachment>,
     /// Size of the whole message as it was received.
     pub size_bytes: usize,
-    /// Whether a machine wrote it (RFC 3834 section 5), so that no machine should answer.
+    /// Whether its fields say that no machine should answer it: a machine wrote it (RFC 3834 section 5), or it went to a list, or it is a report; see also
+    /// [`is_automatic`](Self::is_automatic).
     pub auto_submitted: bool,
+    /// How many servers it came through, by their `Received` fields (RFC 5321 section 6.3): more than 100 is a loop, and for a mail to a help
+    /// desk 30 are many.
+    pub hops: usize,
+    /// What it reports of a mail sent earlier, if it is such a report.
+    pub report: Option<DeliveryReport>,
 }
 
 /// A file that came with a message.
@@ -75,7 +82,9 @@ impl Message {
         let references = ids(fields, "References", limits)?;
         let subject = subject(fields, limits)?;
         let sent_at = sent_at(fields)?;
-        let auto_submitted = auto_submitted(fields)?;
+        let report = DeliveryReport::read(&part, limits);
+        let auto_submitted = report.is_some() || automatic::is_automatic(fields)?;
+        let hops = fields.all("Received").count();
         let body = Body::read(&part)?;
         let mut text = body.texts.join("\n\n");
         let text_cut = cut(&mut text, limits.text_bytes_max);
@@ -94,7 +103,15 @@ impl Message {
             attachments: body.attachments,
             size_bytes: bytes.len(),
             auto_submitted,
+            hops,
+            report,
         })
+    }
+
+    /// Whether no machine should answer it, by its fields or by the envelope it came in: who names no reverse path wants no
+    /// answer (RFC 3834 section 2, RFC 5321 section 4.5.5).
+    pub fn is_automatic(&self, envelope: &Envelope) -> bool {
+        self.auto_submitted || envelope.reverse_path.is_none()
     }
 }
 
@@ -141,16 +158,10 @@ fn sent_at(fields: &Fields) -> Result<Option<i64>, Refusal> {
     Ok(date.filter(|date| date.is_valid()).map(|date| date.to_timestamp()))
 }
 
-/// RFC 3834 section 5: any word but `no`, parameters and comments aside.
-fn auto_submitted(fields: &Fields) -> Result<bool, Refusal> {
-    let value = fields.raw("Auto-Submitted")?.unwrap_or_default();
-    let word = value.split([';', '(', ' ', '\t']).next().unwrap_or_default();
-    Ok(!word.is_empty() && !word.eq_ignore_ascii_case("no"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mail::smtp::{Address, Body as BodyType, Protocol};
 
     /// A message with these fields after the ones that are needed, and this body.
     fn parse(fields: &str, body: &str) -> Result<Message, Refusal> {
@@ -240,13 +251,27 @@ mod tests {
     }
 
     #[test]
-    fn machines_are_recognised() {
-        let auto = |value: &str| parse(&format!("Auto-Submitted: {value}\n"), "").unwrap().auto_submitted;
-        assert!(auto("auto-replied"));
-        assert!(auto("auto-generated; owner-email=a@b"));
-        assert!(!auto("No"));
-        assert!(!auto("no (a person)"));
-        assert!(!parse("", "").unwrap().auto_submitted);
+    fn machines_are_recognised_by_fields_or_envelope() {
+        let envelope = |reverse_path: Option<&str>| Envelope {
+            reverse_path: reverse_path.and_then(Address::parse),
+            recipients: Vec::new(),
+            client_name: "client.example".to_owned(),
+            peer: "192.0.2.7".parse().unwrap(),
+            protocol: Protocol { is_extended: true, is_encrypted: false, is_international: false },
+            body: BodyType::default(),
+        };
+        let by_person = parse("", "").unwrap();
+        assert!(!by_person.auto_submitted);
+        assert!(!by_person.is_automatic(&envelope(Some("anna@example.org"))));
+        assert!(by_person.is_automatic(&envelope(None)));
+        let by_machine = parse("Auto-Submitted: auto-replied\n", "").unwrap();
+        assert!(by_machine.is_automatic(&envelope(Some("anna@example.org"))));
+    }
+
+    #[test]
+    fn hops_are_counted() {
+        assert_eq!(parse("", "Received: from x").unwrap().hops, 0);
+        assert_eq!(parse("Received: from a\n by b;\nX: y\nreceived: c\n", "").unwrap().hops, 2);
     }
 
     #[test]
@@ -279,6 +304,21 @@ mod tests {
         assert_eq!(text(&["Content-Type: text/plain\n\n \n", html]).text, "html");
         let invited = text(&[plain, "Content-Type: text/calendar\n\nBEGIN:VCALENDAR"]);
         assert_eq!(invited.attachments[0].media_type, "text/calendar");
+    }
+
+    #[test]
+    fn invitations_keep_their_calendar() {
+        let calendar = "BEGIN:VCALENDAR\nMETHOD:REQUEST\nEND:VCALENDAR";
+        let body = format!(
+            "--b\nContent-Type: multipart/alternative; boundary=a\n\n--a\n\nCome!\n--a\nContent-Type: text/calendar; \
+             method=REQUEST; charset=utf-8\nContent-Transfer-Encoding: 8bit\n\n{calendar}\n--a--\n--b\n\
+             Content-Type: text/calendar; name=invite.ics\n\n{calendar}\n--b--"
+        );
+        let message = parse("Content-Type: multipart/mixed; boundary=b\n", &body).unwrap();
+        let found: Vec<_> = message.attachments.iter().map(|kept| (kept.name.as_str(), kept.media_type.as_str())).collect();
+        assert_eq!(message.text, "Come!");
+        assert_eq!(found, [("unnamed", "text/calendar"), ("invite.ics", "text/calendar")]);
+        assert!(message.attachments.iter().all(|kept| kept.content == calendar.replace('\n', "\r\n").as_bytes()));
     }
 
     #[test]

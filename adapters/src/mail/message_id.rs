@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::smtp::Domain;
+
 /// A message identifier (RFC 5322 section 3.6.4), without its angle brackets: `left@right`, at most 255 bytes, no blanks.
 ///
 /// Compared byte by byte, as the RFC asks: identifiers that differ in case are different.
@@ -20,6 +22,14 @@ impl MessageId {
         let allowed = |char: char| !char.is_control() && !char.is_whitespace() && !matches!(char, '<' | '>');
         let fits = !left.is_empty() && !right.is_empty() && inner.len() <= BYTES_MAX;
         (fits && inner.chars().all(allowed)).then(|| Self(inner.to_owned()))
+    }
+
+    /// The name `left@domain` of a left part without blanks, controls and brackets.
+    pub(super) fn from_parts(left: &str, domain: &Domain) -> Self {
+        let id = format!("{left}@{domain}");
+        // A domain can have 255 bytes itself; its end is the part that tells it from others.
+        let excess = id.len().saturating_sub(BYTES_MAX);
+        Self(if excess > 0 { format!("{left}@{}", &domain.as_str()[excess..]) } else { id })
     }
 
     /// Reads the value of `References` or `In-Reply-To`: whatever stands in angle brackets and is an identifier, in order.

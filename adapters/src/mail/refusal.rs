@@ -2,6 +2,8 @@
 
 use thiserror::Error;
 
+use super::smtp::Objection;
+
 /// Why a message was refused.
 ///
 /// The sender, or a machine between, is at fault in every case; nothing was kept, and reading the same bytes again gives the
@@ -129,6 +131,14 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// What to object, if the mail is refused while its sender still holds it.
+    pub fn objection(&self) -> Objection {
+        match self {
+            Self::TooLarge { .. } => Objection::Size,
+            _ => Objection::Content,
+        }
+    }
+
     /// The beginning of a sender's text, fit to be shown: control characters escaped by the reader's `{:?}`, length bounded.
     pub(super) fn excerpt(text: &str) -> String {
         text.trim().chars().take(EXCERPT_CHARS_MAX).collect()

@@ -11,9 +11,12 @@
 
 pub mod blob;
 pub mod client;
+pub mod effects;
 pub mod error;
 pub mod gateway;
+pub mod mail;
 pub mod observer;
+pub mod stopping;
 pub mod subscription;
 pub mod window;
 
@@ -21,5 +24,6 @@ pub use blob::Stored;
 pub use client::Client;
 pub use error::ClientError;
 pub use observer::{Exchange, Observer};
+pub use stopping::{Stop, Stopping};
 pub use subscription::Subscription;
 pub use window::Window;
