@@ -24,10 +24,7 @@ pub fn is_wanted(method: &Method, headers: &HeaderMap) -> bool {
 
 /// The same answer, compressed if it is text, whole, and of a size where that pays: what is streamed, tiny or huge stays as it is.
 pub async fn compressed(response: Response) -> Response {
-    let known = |name| response.headers().contains_key(name);
-    let exact = response.body().size_hint().exact().and_then(|bytes| usize::try_from(bytes).ok());
-    let worthwhile = exact.is_some_and(|bytes| (BYTES_MIN..=BYTES_MAX).contains(&bytes));
-    if !worthwhile || known(header::CONTENT_ENCODING) || !is_text(response.headers()) {
+    if !is_worthwhile(&response) {
         return response;
     }
     let (mut parts, body) = response.into_parts();
@@ -38,6 +35,12 @@ pub async fn compressed(response: Response) -> Response {
     parts.headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
     parts.headers.append(header::VARY, HeaderValue::from_static("accept-encoding"));
     Response::from_parts(parts, Body::from(Bytes::from(small)))
+}
+
+fn is_worthwhile(response: &Response) -> bool {
+    let exact = response.body().size_hint().exact().and_then(|bytes| usize::try_from(bytes).ok());
+    let fits = exact.is_some_and(|bytes| (BYTES_MIN..=BYTES_MAX).contains(&bytes));
+    fits && !response.headers().contains_key(header::CONTENT_ENCODING) && is_text(response.headers())
 }
 
 fn is_text(headers: &HeaderMap) -> bool {
