@@ -5,49 +5,60 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde::Serialize;
+use serde_json::json;
 
-/// What went wrong, for programs and for whoever reads their logs.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+/// What went wrong, for programs and for whoever reads their logs. Its type is `about:blank`: the status, and the code of a refusal, say it all.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// A word that programs compare: `about:blank` when the status says all.
-    #[serde(rename = "type")]
-    pub kind: String,
-    /// The status in words.
-    pub title: String,
     /// The status of the answer.
     pub status: u16,
     /// What happened and what to change.
-    #[serde(skip_serializing_if = "String::is_empty")]
     pub detail: String,
     /// The code of the refusal, as the service has it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub code: Option<String>,
+    pub code: Option<Box<str>>,
     /// The parameter or attribute that is to blame.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub field: Option<String>,
+    pub field: Option<Box<str>>,
     /// The commit whose outcome is open.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub commit: Option<String>,
+    pub commit: Option<Box<str>>,
     /// When trying again makes sense.
-    #[serde(skip)]
     pub retry_after: Option<Duration>,
 }
 
 impl Problem {
     /// A problem that its status describes; statuses that are none become 500.
     pub fn of(status: u16) -> Self {
-        let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        Self {
-            kind: "about:blank".to_owned(),
-            title: status.canonical_reason().unwrap_or("Error").to_owned(),
-            status: status.as_u16(),
-            detail: String::new(),
-            code: None,
-            field: None,
-            commit: None,
-            retry_after: None,
+        let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR).as_u16();
+        Self { status, detail: String::new(), code: None, field: None, commit: None, retry_after: None }
+    }
+
+    /// The type, in words of the RFC.
+    pub const TYPE: &str = "about:blank";
+
+    /// The status in words.
+    pub fn title(&self) -> &'static str {
+        StatusCode::from_u16(self.status).ok().and_then(|status| status.canonical_reason()).unwrap_or("Error")
+    }
+
+    /// The status as the answer has it.
+    pub fn status_code(&self) -> StatusCode {
+        StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+
+    /// The members besides type, title and status that are there, by name.
+    pub fn members(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let detail = (!self.detail.is_empty()).then_some(self.detail.as_str());
+        let all =
+            [("detail", detail), ("code", self.code.as_deref()), ("field", self.field.as_deref()), ("commit", self.commit.as_deref())];
+        all.into_iter().filter_map(|(name, text)| Some((name, text?)))
+    }
+
+    /// The problem in JSON.
+    pub fn json(&self) -> String {
+        let mut json = json!({ "type": Self::TYPE, "title": self.title(), "status": self.status });
+        for (name, text) in self.members() {
+            json[name] = text.into();
         }
+        json.to_string()
     }
 
     /// The same, with what happened and what to change.
@@ -58,13 +69,13 @@ impl Problem {
 
     /// The same, with the service's code.
     #[must_use]
-    pub fn code(self, code: impl Into<String>) -> Self {
+    pub fn code(self, code: impl Into<Box<str>>) -> Self {
         Self { code: Some(code.into()), ..self }
     }
 
     /// The same, with a parameter to blame.
     #[must_use]
-    pub fn field(self, field: impl Into<String>) -> Self {
+    pub fn field(self, field: impl Into<Box<str>>) -> Self {
         Self { field: Some(field.into()), ..self }
     }
 
@@ -82,9 +93,8 @@ pub fn seconds_up(wait: Duration) -> u64 {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let body = serde_json::to_vec(&self).unwrap_or_default();
-        let mut response = Response::new(Body::from(body));
-        *response.status_mut() = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = Response::new(Body::from(self.json()));
+        *response.status_mut() = self.status_code();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -102,7 +112,7 @@ mod tests {
     #[test]
     fn problem_says_what_there_is_to_say() {
         let problem = Problem::of(422).detail("too long").field("subject").code("size");
-        let json = serde_json::to_value(&problem).unwrap();
+        let json: serde_json::Value = serde_json::from_str(&problem.json()).unwrap();
         let expected = serde_json::json!({"type": "about:blank", "title": "Unprocessable Entity", "status": 422, "detail": "too long",
             "code": "size", "field": "subject"});
         assert_eq!(json, expected);

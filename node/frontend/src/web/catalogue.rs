@@ -15,8 +15,6 @@ pub(crate) struct Catalogue {
 /// An entity with everything it has: what it inherits, and what modules add to it.
 #[derive(Clone, Debug)]
 pub(crate) struct Kind {
-    /// The module that declares it.
-    pub(crate) module: Name,
     /// As declared, all attributes included.
     pub(crate) entity: Entity,
     /// The attribute that people know its objects by.
@@ -25,9 +23,9 @@ pub(crate) struct Kind {
 
 impl Catalogue {
     pub(crate) fn new(schemas: Vec<Schema>) -> Self {
-        let declared: BTreeMap<&Name, (&Name, &Entity)> =
-            schemas.iter().flat_map(|schema| schema.entities.iter().map(|entity| (&entity.name, (&schema.module, entity)))).collect();
-        let entities = declared.values().map(|(module, entity)| (entity.name.clone(), Kind::new(module, entity, &declared, &schemas)));
+        let declared: BTreeMap<&Name, &Entity> =
+            schemas.iter().flat_map(|schema| schema.entities.iter().map(|entity| (&entity.name, entity))).collect();
+        let entities = declared.values().map(|entity| (entity.name.clone(), Kind::new(entity, &declared, &schemas)));
         let entities = entities.collect();
         Self { schemas, entities }
     }
@@ -80,12 +78,12 @@ impl Catalogue {
 }
 
 impl Kind {
-    fn new(module: &Name, entity: &Entity, declared: &BTreeMap<&Name, (&Name, &Entity)>, schemas: &[Schema]) -> Self {
+    fn new(entity: &Entity, declared: &BTreeMap<&Name, &Entity>, schemas: &[Schema]) -> Self {
         let mut whole = entity.clone();
         let mut line = vec![&entity.name];
         let mut parent = entity.parent.as_ref();
         // A schema whose entities inherit in a circle is refused by hosts; an ancestor counts once here whatever it says.
-        while let Some((_, ancestor)) = parent.and_then(|parent| declared.get(parent)).filter(|(_, found)| !line.contains(&&found.name)) {
+        while let Some(ancestor) = parent.and_then(|parent| declared.get(parent)).filter(|found| !line.contains(&&found.name)) {
             line.push(&ancestor.name);
             parent = ancestor.parent.as_ref();
             add(&mut whole.attributes, &ancestor.attributes);
@@ -94,7 +92,7 @@ impl Kind {
             add(&mut whole.attributes, &extension.attributes);
         }
         let title = TITLES.iter().find_map(|title| whole.attribute(title)).map(|attribute| attribute.name.clone());
-        Self { module: module.clone(), entity: whole, title }
+        Self { entity: whole, title }
     }
 
     /// The attributes that a list shows if nobody says which: short ones, the title first, rights last and only on request.

@@ -7,6 +7,7 @@
 
 // What all requests share.
 mod catalogue;
+mod cursor;
 mod refusal;
 mod server;
 mod settings;
@@ -20,6 +21,7 @@ mod moment;
 mod shown;
 
 mod console;
+mod services;
 
 pub use server::{Server, StartError};
 pub use settings::Settings;

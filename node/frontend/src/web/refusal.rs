@@ -140,9 +140,9 @@ impl Trouble {
     pub(crate) fn problem(&self) -> Problem {
         let problem = Problem::of(self.status()).detail(self.sentence());
         match self {
-            Self::Refused(refusal) => Problem { field: refusal.field.clone(), ..problem.code(refusal.code.clone()) },
+            Self::Refused(refusal) => Problem { field: refusal.field.as_deref().map(Into::into), ..problem.code(refusal.code.as_str()) },
             Self::Busy { wait, .. } => problem.retry_after(*wait),
-            Self::Away { commit, .. } => Problem { commit: commit.clone(), ..problem.retry_after(AWAY_PAUSE) },
+            Self::Away { commit, .. } => Problem { commit: commit.as_deref().map(Into::into), ..problem.retry_after(AWAY_PAUSE) },
             _ => problem,
         }
     }

@@ -14,7 +14,7 @@ use caps_overlay::watch;
 use tokio::net::TcpListener;
 
 use super::site::Site;
-use super::{Settings, console};
+use super::{Settings, console, services};
 use crate::{Client, Stop};
 
 /// A web front end at work.
@@ -78,6 +78,7 @@ impl Server {
 
 fn router(site: Arc<Site>) -> Router {
     Router::new()
+        .merge(services::router(&site))
         .merge(console::router(&site))
         .layer(from_fn_with_state(site.clone(), hardened))
         .layer(from_fn(compressed))

@@ -7,6 +7,7 @@ use std::time::Duration;
 use caps_adapters::web::asset::Asset;
 use caps_adapters::web::rate::Limiter;
 use caps_adapters::web::token;
+use caps_model::ObjectId;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
@@ -36,6 +37,7 @@ pub(crate) struct Site {
     pub(crate) stopping: Stopping,
     catalogue: Mutex<Option<(Instant, Arc<Catalogue>)>>,
     logins: Mutex<Limiter<IpAddr>>,
+    asking: Mutex<Limiter<Who>>,
     started: Instant,
 }
 
@@ -52,6 +54,7 @@ impl Site {
             stopping,
             catalogue: Mutex::default(),
             logins: Mutex::new(Limiter::new(LOGIN_EVERY, LOGIN_BURST, ADDRESSES_MAX)),
+            asking: Mutex::new(Limiter::new(ASK_EVERY, ASK_BURST, ADDRESSES_MAX)),
             started: Instant::now(),
         }
     }
@@ -81,6 +84,13 @@ impl Site {
         self.logins.lock().expect("nothing panics while it holds this lock").take(&address, now)
     }
 
+    /// Lets a program of a user, or at an address if it does not say whose it is, ask for something; or says how long to wait.
+    pub(crate) fn may_ask(&self, user: Option<ObjectId>, address: Option<IpAddr>) -> Result<(), Duration> {
+        let now = self.uptime();
+        let who = user.map_or(Who::At(address), |user| Who::User(user, address));
+        self.asking.lock().expect("nothing panics while it holds this lock").take(&who, now)
+    }
+
     /// How long this site has been up.
     pub(crate) fn uptime(&self) -> Duration {
         self.started.elapsed()
@@ -100,6 +110,17 @@ impl Site {
         self.catalogue.lock().expect("nothing panics while it holds this lock").clone()
     }
 }
+
+/// Whom requests of programs are counted for: what a token says of its user is not proven yet, so the address counts, too.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Who {
+    User(ObjectId, Option<IpAddr>),
+    At(Option<IpAddr>),
+}
+
+/// Requests of one program, at once after a rest and from then on.
+const ASK_BURST: u32 = 400;
+const ASK_EVERY: Duration = Duration::from_millis(5);
 
 /// Modules change when hosts are started anew.
 const CATALOGUE_FRESH: Duration = Duration::from_secs(30);

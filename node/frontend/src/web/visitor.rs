@@ -138,10 +138,13 @@ impl Profile {
     }
 }
 
+/// Visitors by their secret, each with when it asked last.
+type Known = BTreeMap<[u8; 32], (Instant, Arc<Visitor>)>;
+
 /// Visitors by their secret; the one that asked least lately makes room for a new one, and loses nothing by it.
 #[derive(Debug, Default)]
 pub(crate) struct Visitors {
-    by_secret: Mutex<BTreeMap<[u8; 32], (Instant, Arc<Visitor>)>>,
+    by_secret: Mutex<Known>,
 }
 
 impl Visitors {
@@ -178,7 +181,7 @@ impl Visitors {
         visitors.insert(ticket.session.0, (Instant::now(), visitor));
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<[u8; 32], (Instant, Arc<Visitor>)>> {
+    fn lock(&self) -> MutexGuard<'_, Known> {
         self.by_secret.lock().expect("nothing panics while it holds this lock")
     }
 }

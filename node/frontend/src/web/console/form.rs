@@ -36,7 +36,7 @@ impl Filled {
                 self.complaints.insert(field.clone(), sentence.clone());
             }
             Trouble::Refused(Refusal { field: Some(field), sentence, .. }) => {
-                self.complaint = Some(format!("{}: {sentence}", label(field)))
+                self.complaint = Some(format!("{}: {sentence}", label(field)));
             }
             other => self.complaint = Some(other.sentence()),
         }

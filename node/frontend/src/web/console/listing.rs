@@ -1,14 +1,13 @@
 //! A list of objects: what is asked for, and how its rows look.
 
 use caps_adapters::web::form::{self, Form};
-use caps_model::codec::{decode, encode};
 use caps_model::query::ORDERS_MAX;
 use caps_model::{Cursor, Filter, Name, Object, Order, Query};
 use maud::{Markup, html};
 
 use super::super::catalogue::{Catalogue, Kind};
-use super::super::input;
 use super::super::shown::{Show, label};
+use super::super::{cursor, input};
 
 /// A list, as its address says.
 #[derive(Clone, Debug)]
@@ -41,7 +40,7 @@ impl Listing {
                 Err(error) => complaint = complaint.or_else(|| Some(error.to_string())),
             }
         }
-        query.after = asked.filled("after").and_then(place);
+        query.after = asked.filled("after").and_then(cursor::read);
         if let Some(limit) = asked.filled("limit").and_then(|limit| limit.parse().ok()) {
             query = query.limit(u32::min(limit, PAGE_ROWS_MAX));
         }
@@ -56,7 +55,7 @@ impl Listing {
     pub(super) fn address(&self, order: Option<&str>, after: Option<&Cursor>) -> String {
         let order = order.map_or_else(|| self.order(), ToOwned::to_owned);
         let columns = self.columns.iter().map(Name::as_str).collect::<Vec<_>>().join(",");
-        let after = after.map(written).unwrap_or_default();
+        let after = after.map(cursor::written).unwrap_or_default();
         let limit = if self.query.limit == PAGE_ROWS { String::new() } else { self.query.limit.to_string() };
         let all = [("q", self.typed.as_str()), ("order", &order), ("columns", &columns), ("after", &after), ("limit", &limit)];
         form::query(all.into_iter().filter(|(_, value)| !value.is_empty()))
@@ -129,19 +128,6 @@ fn due(show: Show<'_>, object: &Object) -> Markup {
         Some(due) => show.distance(due),
         None => html! {},
     }
-}
-
-/// A place in an order, as an address holds it.
-pub(super) fn written(cursor: &Cursor) -> String {
-    let bytes = encode(cursor).unwrap_or_default();
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// A place in an order, from an address.
-pub(super) fn place(text: &str) -> Option<Cursor> {
-    let digit = |digit: u8| char::from(digit).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-    let bytes: Option<Vec<u8>> = text.as_bytes().chunks(2).map(|pair| Some((digit(pair[0])? << 4) | digit(*pair.get(1)?)?)).collect();
-    decode(&bytes?).ok()
 }
 
 /// Rows of a page: two screens.

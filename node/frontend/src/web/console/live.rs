@@ -260,6 +260,7 @@ struct Heard {
     alive: Vec<Liveness>,
     beat: tokio::time::Interval,
     said: Option<(bool, Instant)>,
+    begun: Instant,
 }
 
 impl Heard {
@@ -274,7 +275,7 @@ impl Heard {
         }
         let mut beat = interval(LOOK_EVERY);
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Self { updates: stream::select_all(updates), alive, beat, said: None }
+        Self { updates: stream::select_all(updates), alive, beat, said: None, begun: Instant::now() }
     }
 
     /// The next update, and which subscription told it; says meanwhile how the line is.
@@ -308,6 +309,10 @@ impl Heard {
 
     async fn say(&mut self, feed: &Feed) -> Result<(), Gone> {
         let is_live = self.alive.iter().all(Liveness::is_live);
+        // A stream that is only just being opened is not lost yet.
+        if !is_live && self.said.is_none() && self.begun.elapsed() < OPENED_WITHIN {
+            return Ok(());
+        }
         let is_news = self.said.is_none_or(|(known, since)| known != is_live || since.elapsed() >= BEAT_EVERY);
         if is_news {
             feed.state(is_live).await?;
@@ -347,8 +352,11 @@ where
     response
 }
 
+/// How long a stream may take to be opened on a bad line.
+const OPENED_WITHIN: Duration = Duration::from_secs(3);
+
 /// How often it is looked whether a host is heard.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// How often a page hears something, whatever happens. The script gives up after three times that.
 const BEAT_EVERY: Duration = Duration::from_secs(5);

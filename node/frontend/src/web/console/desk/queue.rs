@@ -8,11 +8,12 @@ use caps_adapters::web::form::{self, Form};
 use caps_model::{Filter, Name, ObjectId, Query, Value};
 use maud::html;
 
+use super::super::super::cursor;
 use super::super::super::refusal::Trouble;
 use super::super::super::shown::Show;
 use super::super::super::site::Site;
 use super::super::super::titles::Titles;
-use super::super::listing::{Listing, PAGE_ROWS, place};
+use super::super::listing::{Listing, PAGE_ROWS};
 use super::super::page::{Failed, Page};
 use super::super::request::Asked;
 
@@ -60,7 +61,7 @@ impl View {
             }
         };
         let mut query = Query::all(Name::fixed("case")).and(filter).by(attribute, descending).limit(PAGE_ROWS);
-        query.after = asked.filled("after").and_then(place);
+        query.after = asked.filled("after").and_then(cursor::read);
         Listing { query, columns: COLUMNS.map(Name::fixed).to_vec(), leads_to: "/desk/cases/", typed: String::new(), complaint: None }
     }
 }
@@ -77,7 +78,7 @@ pub(in super::super) async fn page(State(site): State<Arc<Site>>, asked: Asked) 
     let mut titles = Titles::default();
     titles.learn(client, &catalogue, &answer.objects, |name| COLUMNS.contains(&name)).await?;
     let show = Show { titles: &titles, now: site.now_micros() };
-    let next = answer.objects.last().filter(|_| answer.more).map(|last| super::super::listing::written(&listing.query.cursor(last)));
+    let next = answer.objects.last().filter(|_| answer.more).map(|last| cursor::written(&listing.query.cursor(last)));
     let body = html! {
         h1 { "Queue" }
         nav.tabs aria-label="Which cases" {
