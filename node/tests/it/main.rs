@@ -13,4 +13,5 @@ mod durability;
 mod fixture;
 mod members;
 mod reads;
+mod web;
 mod workload;

@@ -107,6 +107,11 @@ impl Visitor {
         Ok(profile)
     }
 
+    /// Asks anew who the user is, next time: something was done that may have changed it.
+    pub(crate) fn forget_profile(&self) {
+        *self.profile_lock() = None;
+    }
+
     async fn ask_profile(&self) -> Result<Profile, Trouble> {
         let user = self.client.get(vec![self.user]).await?.objects.into_iter().next().flatten();
         // Users may not be able to see themselves; then the host still knows who they are.

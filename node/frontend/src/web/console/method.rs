@@ -50,13 +50,10 @@ pub(super) async fn submit(State(site): State<Arc<Site>>, Path(path): Path<(Stri
         }
     };
     let why = form.filled("why-it-is-done").map(ToOwned::to_owned);
-    match visitor
-        .client
-        .call_because(why, commit, schema.module.clone(), method.name.clone(), arguments.clone())
-        .await
-        .map_err(Trouble::from)
+    match visitor.client.call_again(why, commit, schema.module.clone(), method.name.clone(), arguments.clone()).await.map_err(Trouble::from)
     {
         Ok(called) => {
+            visitor.forget_profile();
             visitor.note(format!("{}: done, at position {}.", label(method.name.as_str()), called.position));
             let next = form.filled("next").map(|next| local(Some(next)).to_owned());
             let object = reference(&called.result).or_else(|| reference(&arguments));
@@ -67,7 +64,8 @@ pub(super) async fn submit(State(site): State<Arc<Site>>, Path(path): Path<(Stri
             let status = StatusCode::from_u16(trouble.status()).unwrap_or(StatusCode::UNPROCESSABLE_ENTITY);
             filled.complain(&trouble, &method.parameters);
             filled.form = form;
-            // What certainly did not happen may be tried again under the same id; so may what perhaps did.
+            // What perhaps happened is tried again under the same id, and what was refused may be; an id that is spoilt is not.
+            let commit = if status == StatusCode::CONFLICT { visitor.client.new_commit() } else { commit };
             render(&site, &catalogue, &visitor, (schema, method), commit, filled, status).await
         }
     }

@@ -42,7 +42,11 @@ pub(super) async fn call(
     let scope = [caller.visitor.user.to_string(), schema.module.to_string(), method.name.to_string()];
     let commit = commit(&headers, &caller.visitor, &scope).map_err(refuse)?;
     let reason = caller.query.filled("reason").map(ToOwned::to_owned);
-    let called = caller.visitor.client.call_because(reason, commit, schema.module.clone(), method.name.clone(), arguments).await;
+    let (client, names) = (&caller.visitor.client, (schema.module.clone(), method.name.clone()));
+    let called = match headers.contains_key(KEY) {
+        true => client.call_again(reason, commit, names.0, names.1, arguments).await,
+        false => client.call_because(reason, commit, names.0, names.1, arguments).await,
+    };
     let called = called.map_err(|error| caller.format.trouble(error))?;
     let answer = Answer::Called {
         module: &schema.module,
@@ -57,7 +61,7 @@ pub(super) async fn call(
 
 /// The commit that a request becomes: always the same one for the same user, method and key, so that asking again does nothing twice.
 fn commit(headers: &HeaderMap, visitor: &Visitor, scope: &[String; 3]) -> Result<CommitId, Problem> {
-    let Some(field) = headers.get("idempotency-key") else { return Ok(visitor.client.new_commit()) };
+    let Some(field) = headers.get(KEY) else { return Ok(visitor.client.new_commit()) };
     let key = field.to_str().ok().and_then(|field| Key::parse(field).ok());
     let key = key.ok_or_else(|| Problem::of(400).field("Idempotency-Key").detail(caps_adapters::web::idempotency::KeyError.to_string()))?;
     Ok(CommitId(key.number(&scope.each_ref().map(String::as_str))))
@@ -79,3 +83,6 @@ async fn check_versions(headers: &HeaderMap, visitor: &Visitor, arguments: &Reco
         None => Err(Problem::of(412).detail(format!("there is no object {named}, or none that you may read"))),
     }
 }
+
+/// The field whose key makes a request repeatable.
+const KEY: &str = "idempotency-key";

@@ -32,14 +32,16 @@ pub(super) async fn list(
     let kind = kind(&catalogue, &entity, &caller)?;
     let (query, columns) = asked(kind, &caller)?;
     let found = caller.visitor.client.query(query.clone()).await.map_err(|error| caller.format.trouble(error))?;
-    // The newest of what is in a page is no version of the page: what is not in it any more counts, too.
     let next = found.objects.last().filter(|_| found.more).map(|last| cursor::written(&query.cursor(last)));
     let answer = Answer::Objects { position: found.position, objects: &found.objects, next, columns: columns.as_deref() };
-    let tag = Tag::of(found.position);
-    if is_known(&headers, &tag, &caller)? {
-        return Ok(not_modified(&tag));
+    // At one position the answer is always the same, unless it depends on the time.
+    let tag = (!query.filter.is_relative_to_now()).then(|| Tag::of(found.position));
+    if let Some(tag) = &tag
+        && is_known(&headers, tag, &caller)?
+    {
+        return Ok(not_modified(tag));
     }
-    Ok(answer.respond(caller.format, &catalogue, Some(&tag)))
+    Ok(answer.respond(caller.format, &catalogue, tag.as_ref()))
 }
 
 pub(super) async fn one(

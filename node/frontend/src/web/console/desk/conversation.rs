@@ -61,7 +61,7 @@ pub(in super::super) async fn submit(State(site): State<Arc<Site>>, Path(id): Pa
 }
 
 async fn call(client: &Client, commit: caps_model::CommitId, module: Name, method: Name, arguments: Record) -> Result<(), Trouble> {
-    client.call_as(commit, module, method, arguments).await?;
+    client.call_again(None, commit, module, method, arguments).await?;
     Ok(())
 }
 
@@ -248,9 +248,10 @@ impl Desk<'_> {
         }
     }
 
-    /// What was refused may be tried again under the same id: also when nobody knows whether it happened.
+    /// What perhaps happened is tried again under the same id, and what was refused may be; an id that is spoilt is not.
     fn commit(&self, action: &str) -> String {
-        let tried = self.outcome(action).0.and_then(|form| form.get("commit"));
+        let is_spoilt = self.attempt.trouble.as_ref().is_some_and(|trouble| trouble.status() == 409);
+        let tried = self.outcome(action).0.filter(|_| !is_spoilt).and_then(|form| form.get("commit"));
         tried.map_or_else(|| self.visitor.client.new_commit().to_string(), ToOwned::to_owned)
     }
 
