@@ -205,7 +205,7 @@ retry = "5s"
             ("retry =", "recipients = [\"desk\"]\nretry =", "etc/caps.toml:21: \"desk\" is neither an address nor a domain"),
             ("retry =", "host = \"a b\"\nretry =", "etc/caps.toml:21: \"a b\" is not a host name"),
             ("retry =", "key = \"k.pem\"\nretry =", "etc/caps.toml:21: a key needs its certificate"),
-            ("8080\" }", "8080\", key = \"k.pem\" }", "etc/caps.toml:15: a key needs its certificate"),
+            ("8080\" }", "8080\", key = \"k.pem\" }", "etc/caps.toml:16: a key needs its certificate"),
             ("retry =", "port = 25\nretry =", "etc/caps.toml:21: unknown field `port`"),
         ];
         for (from, to, expected) in table {

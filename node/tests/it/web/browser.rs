@@ -2,6 +2,8 @@
 //!
 //! Screenshots go to the directory in `CAPS_SCREENSHOTS`, if that is set.
 
+#![expect(clippy::disallowed_methods, reason = "a real browser has its own pace: it is asked now and then, in real time")]
+
 use std::net::{SocketAddr, TcpListener};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};

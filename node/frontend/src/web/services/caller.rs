@@ -75,17 +75,17 @@ impl Caller {
         })
     }
 
-    /// Reads at least at a position from now on, if the request names one.
-    pub(super) fn at_least(&self) -> Result<(), Refused> {
+    /// Reads at least at a position from now on, if the request names one. One that does not exist yet is refused: it would be waited for in vain, by
+    /// every later request of the session, too.
+    pub(super) async fn at_least(&self) -> Result<(), Refused> {
         let Some(text) = self.query.get("at_least") else { return Ok(()) };
-        let position =
-            text.parse().map_err(|_| self.format.refuse(Problem::of(400).field("at_least").detail("a position is a whole number")))?;
-        // A position that does not exist yet would be waited for in vain by every later request.
-        let known = self.visitor.client.position().0.saturating_add(POSITIONS_AHEAD_MAX);
-        if position > known {
-            return Err(self.format.refuse(Problem::of(400).field("at_least").detail("there is no such position yet")));
+        let wrong = |sentence: &str| self.format.refuse(Problem::of(400).field("at_least").detail(sentence));
+        let position = text.parse().map(Position).map_err(|_| wrong("a position is a whole number"))?;
+        let client = &self.visitor.client;
+        if position > client.position() && position > client.catch_up().await.map_err(|error| self.format.trouble(error))? {
+            return Err(wrong("there is no such position yet"));
         }
-        self.visitor.client.resume_position(Position(position));
+        client.resume_position(position);
         Ok(())
     }
 }
@@ -128,6 +128,3 @@ impl IntoResponse for Refused {
         response
     }
 }
-
-/// Commits that may have happened elsewhere since a client heard of any.
-const POSITIONS_AHEAD_MAX: u64 = 10_000;

@@ -38,9 +38,9 @@ pub(super) async fn call(
         Given::Xml(document) => xml::arguments(&format!("{module}.{}", method.name), &method.parameters, &document),
     };
     let arguments = arguments.map_err(|unfit| refuse(Problem::of(422).code("kind").field(unfit.field).detail(unfit.sentence)))?;
-    check_versions(&headers, &caller.visitor, &arguments).await.map_err(refuse)?;
     let scope = [caller.visitor.user.to_string(), schema.module.to_string(), method.name.to_string()];
     let commit = commit(&headers, &caller.visitor, &scope).map_err(refuse)?;
+    check_versions(&headers, &caller.visitor, &arguments).await.map_err(refuse)?;
     let reason = caller.query.filled("reason").map(ToOwned::to_owned);
     let (client, names) = (&caller.visitor.client, (schema.module.clone(), method.name.clone()));
     let called = match headers.contains_key(KEY) {

@@ -27,7 +27,7 @@ pub(super) async fn list(
     caller: Caller,
 ) -> Result<Response, Refused> {
     caller.knows(&["q", "order", "columns", "after", "limit", "at_least"])?;
-    caller.at_least()?;
+    caller.at_least().await?;
     let catalogue = site.catalogue().await.map_err(|trouble| caller.format.trouble(trouble))?;
     let kind = kind(&catalogue, &entity, &caller)?;
     let (query, columns) = asked(kind, &caller)?;
@@ -51,7 +51,7 @@ pub(super) async fn one(
     caller: Caller,
 ) -> Result<Response, Refused> {
     caller.knows(&["at_least"])?;
-    caller.at_least()?;
+    caller.at_least().await?;
     let catalogue = site.catalogue().await.map_err(|trouble| caller.format.trouble(trouble))?;
     kind(&catalogue, &entity, &caller)?;
     let id = input::object_id(&id).ok_or_else(|| nothing(&caller))?;
@@ -71,7 +71,7 @@ pub(super) async fn history(
     caller: Caller,
 ) -> Result<Response, Refused> {
     caller.knows(&["before", "limit", "at_least"])?;
-    caller.at_least()?;
+    caller.at_least().await?;
     let catalogue = site.catalogue().await.map_err(|trouble| caller.format.trouble(trouble))?;
     kind(&catalogue, &entity, &caller)?;
     let id = input::object_id(&id).ok_or_else(|| nothing(&caller))?;
@@ -104,11 +104,11 @@ pub(super) fn asked(kind: &Kind, caller: &Caller) -> Result<(Query, Option<Vec<N
     if query.order.len() > ORDERS_MAX {
         return Err(wrong("order", format!("an order has at most {ORDERS_MAX} attributes")));
     }
-    if let Some(after) = caller.query.get("after") {
+    if let Some(after) = caller.query.filled("after") {
         query.after =
             Some(cursor::read(after).ok_or_else(|| wrong("after", "this is no cursor: give `next` of the page before, whole".to_owned()))?);
     }
-    let Some(names) = caller.query.get("columns") else { return Ok((query, None)) };
+    let Some(names) = caller.query.filled("columns") else { return Ok((query, None)) };
     let known = |name: &str| {
         let attribute = kind.entity.attribute(name.trim());
         attribute

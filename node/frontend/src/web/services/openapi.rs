@@ -207,7 +207,7 @@ fn list(kind: &Kind) -> Json {
         parameter("q", &json!({ "type": "string" }), "A filter in the query language, such as `status = open and due_at < now + 2d`."),
         parameter("order", &json!({ "type": "string" }), "Attributes with commas between, each with `desc` behind it or not."),
         parameter("columns", &json!({ "type": "string" }), "Only these attributes, with commas between."),
-        parameter("after", &json!({ "type": "string" }), "Where the page before ended: its `next`."),
+        parameter("after", &json!({ "type": "string", "pattern": "^([0-9a-f]{2})*$" }), "Where the page before ended: its `next`."),
         parameter(
             "limit",
             &json!({ "type": "integer", "minimum": 1, "maximum": OBJECTS_MAX, "default": LIMIT_DEFAULT }),
@@ -279,13 +279,14 @@ fn call(schema: &Schema, method: &Method) -> Json {
         "position": reference("Position"), "commit": reference("Id"),
         "repeated": { "type": "boolean", "description": "It had happened before, under the same Idempotency-Key." },
         "result": { "type": "object", "properties": results, "additionalProperties": false } } });
-    let header = |name: &str, about: &str| json!({ "name": name, "in": "header", "description": about, "schema": { "type": "string" } });
+    let header = |name: &str, pattern: &str, about: &str| json!({ "name": name, "in": "header", "description": about, "schema": { "type": "string", "pattern": pattern, "minLength": 1 } });
     let parameters = json!([
         header(
             "Idempotency-Key",
+            "^[!-~]{1,255}$",
             "1 to 255 visible ASCII characters. Asked again under the same key, a method does nothing twice and gives the first answer."
         ),
-        header("If-Match", "Versions, or *, of the first object that the arguments name, checked just before the call."),
+        header("If-Match", TAGS_PATTERN, "Versions, or *, of the first object that the arguments name, checked just before the call."),
         parameter("reason", &json!({ "type": "string" }), "Why, for whoever reads the history.")
     ]);
     json!({ "post": {
@@ -341,8 +342,11 @@ fn at_least() -> Json {
 }
 
 fn if_none_match() -> Json {
-    json!({ "name": "If-None-Match", "in": "header", "description": "ETags that are known.", "schema": { "type": "string" } })
+    json!({ "name": "If-None-Match", "in": "header", "description": "ETags that are known.", "schema": { "type": "string", "pattern": TAGS_PATTERN, "minLength": 1 } })
 }
+
+/// Conditions, as `If-Match` and `If-None-Match` have them.
+const TAGS_PATTERN: &str = r#"^(\*|(W/)?"[!#-~]*"( *, *(W/)?"[!#-~]*")*)$"#;
 
 const STATUSES: [(&str, &str); 12] = [
     ("400", "What was sent is not understood."),
