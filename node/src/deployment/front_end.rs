@@ -21,6 +21,10 @@ pub struct FrontEnd {
 pub struct Web {
     /// The TCP address it listens on.
     pub listen: SocketAddr,
+    /// The certificate chain and the key, as PEM files, with which it speaks TLS; `None`: it speaks plain HTTP.
+    pub tls: Option<Pair>,
+    /// Whether browsers come through a proxy that speaks TLS for it.
+    pub behind_tls: bool,
 }
 
 /// The mail gateway.

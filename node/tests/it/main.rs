@@ -15,4 +15,5 @@ mod mail;
 mod members;
 mod office;
 mod reads;
+mod web;
 mod workload;

@@ -22,7 +22,7 @@ pub(in super::super) fn front_ends(base: &Path, domain: &str, nodes: &mut [Node]
             let problem = format!("{} is of layer {}: web and mail are for front ends, layer 4", node.name, node.layer.number());
             return Err((place, problem));
         }
-        let web = written.web.as_ref().map(|web| self::web(node, web.get_ref(), &mut taken)).transpose()?;
+        let web = written.web.as_ref().map(|web| self::web(base, node, web.get_ref(), &mut taken)).transpose()?;
         let mail = written.mail.as_ref().map(|mail| self::mail(base, domain, node, mail, &mut taken)).transpose()?;
         node.front_end = FrontEnd { web, mail };
     }
@@ -43,8 +43,19 @@ impl Taken {
     }
 }
 
-fn web(node: &Node, written: &file::Web, taken: &mut Taken) -> Result<Web, Complaint> {
-    Ok(Web { listen: taken.take(node, &written.listen)? })
+fn web(base: &Path, node: &Node, written: &file::Web, taken: &mut Taken) -> Result<Web, Complaint> {
+    let tls = pair(base, written.certificate.as_ref(), written.key.as_ref())?;
+    Ok(Web { listen: taken.take(node, &written.listen)?, tls, behind_tls: written.behind_tls })
+}
+
+/// A certificate and its key: both or neither.
+fn pair(base: &Path, certificate: Option<&Spanned<String>>, key: Option<&Spanned<String>>) -> Result<Option<Pair>, Complaint> {
+    match (certificate, key) {
+        (Some(certificate), Some(key)) => Ok(Some(Pair { certificate: base.join(certificate.get_ref()), key: base.join(key.get_ref()) })),
+        (None, None) => Ok(None),
+        (Some(one), None) => Err(complain(one, "a certificate needs its key: add key = \"FILE\"".to_owned())),
+        (None, Some(one)) => Err(complain(one, "a key needs its certificate: add certificate = \"FILE\"".to_owned())),
+    }
 }
 
 fn mail(base: &Path, domain: &str, node: &Node, written: &Spanned<file::Mail>, taken: &mut Taken) -> Result<Mail, Complaint> {
@@ -55,12 +66,7 @@ fn mail(base: &Path, domain: &str, node: &Node, written: &Spanned<file::Mail>, t
             "a mail gateway takes mail (listen = \"ADDRESS:PORT\"), or sends some (relay = \"smtp://SERVER\"), or both".to_owned(),
         ));
     }
-    let tls = match (&mail.certificate, &mail.key) {
-        (Some(certificate), Some(key)) => Some(Pair { certificate: base.join(certificate.get_ref()), key: base.join(key.get_ref()) }),
-        (None, None) => None,
-        (Some(one), None) => return Err(complain(one, "a certificate needs its key: add key = \"FILE\"".to_owned())),
-        (None, Some(one)) => return Err(complain(one, "a key needs its certificate: add certificate = \"FILE\"".to_owned())),
-    };
+    let tls = pair(base, mail.certificate.as_ref(), mail.key.as_ref())?;
     Ok(Mail {
         listen: mail.listen.as_ref().map(|listen| taken.take(node, listen)).transpose()?,
         host: mail.host.as_ref().map_or_else(|| Ok(format!("{}.{domain}", node.name)), host)?,
@@ -199,6 +205,7 @@ retry = "5s"
             ("retry =", "recipients = [\"desk\"]\nretry =", "etc/caps.toml:21: \"desk\" is neither an address nor a domain"),
             ("retry =", "host = \"a b\"\nretry =", "etc/caps.toml:21: \"a b\" is not a host name"),
             ("retry =", "key = \"k.pem\"\nretry =", "etc/caps.toml:21: a key needs its certificate"),
+            ("8080\" }", "8080\", key = \"k.pem\" }", "etc/caps.toml:16: a key needs its certificate"),
             ("retry =", "port = 25\nretry =", "etc/caps.toml:21: unknown field `port`"),
         ];
         for (from, to, expected) in table {

@@ -7,6 +7,10 @@ use toml::Spanned;
 #[serde(deny_unknown_fields)]
 pub(in super::super) struct Web {
     pub(super) listen: Spanned<String>,
+    pub(super) certificate: Option<Spanned<String>>,
+    pub(super) key: Option<Spanned<String>>,
+    #[serde(default)]
+    pub(super) behind_tls: bool,
 }
 
 #[derive(Deserialize)]
