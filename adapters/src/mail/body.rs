@@ -190,7 +190,7 @@ fn decode_charset(bytes: &[u8], charset: &str) -> (String, bool) {
 }
 
 /// Lines ended by LF without blanks at their end, no control characters, no empty lines around, two at most in a row.
-fn tidy(text: &str) -> String {
+pub(super) fn tidy(text: &str) -> String {
     let mut tidied = String::with_capacity(text.len());
     let mut empty_lines = 0;
     for line in text.lines() {
@@ -214,7 +214,7 @@ fn is_text(char: char) -> bool {
 }
 
 /// The last component of a name that a sender chose, fit to be shown and to be a file's; `None` if nothing is left of it.
-fn file_name(name: &str) -> Option<String> {
+pub(super) fn file_name(name: &str) -> Option<String> {
     let last = name.rsplit(['/', '\\']).next().unwrap_or_default();
     let mut name = printable(last);
     cut(&mut name, FILE_NAME_BYTES_MAX);

@@ -55,7 +55,7 @@ impl Mailbox {
 
 /// The address with its domain in lower case, if it is one that a reply can be sent to (RFC 5321 section 4.1.2, with the
 /// international characters of RFC 6531): no quoted local part, no literal domain.
-fn normalise(text: &str) -> Option<String> {
+pub(super) fn normalise(text: &str) -> Option<String> {
     let (local, domain) = text.rsplit_once('@')?;
     let local_fits = local.len() <= LOCAL_BYTES_MAX && local.split('.').all(is_atom);
     let domain_fits = domain.split('.').all(is_label);
@@ -77,7 +77,7 @@ fn is_label(text: &str) -> bool {
 const FROM: &str = "From";
 
 /// As long as the longest names of people, with title and company.
-const NAME_BYTES_MAX: usize = 256;
+pub(super) const NAME_BYTES_MAX: usize = 256;
 
 /// RFC 5321 sections 4.5.3.1.1 and 4.5.3.1.3 (a path of 256 with its brackets).
 const LOCAL_BYTES_MAX: usize = 64;

@@ -10,6 +10,8 @@
 //! whatever could be read in two ways is refused: a field twice, a bare line ending, a part that is never closed. What can only be
 //! read badly (a character set nobody knows, broken base64) is kept, and marked as damaged.
 //!
+//! [`Draft`] is the way back: from typed fields to bytes.
+//!
 //! [`smtp`] takes mail from other servers and programs, up to the bytes that are read here.
 //!
 //! The structure is walked here, because limits must hold *before* work is done; decoding of words, addresses, dates,
@@ -17,6 +19,8 @@
 
 mod automatic;
 mod body;
+mod compose;
+mod encoded_word;
 mod fields;
 mod flowed;
 mod html;
@@ -32,6 +36,7 @@ mod report;
 pub mod smtp;
 mod unreadable;
 
+pub use compose::{Author, ComposeError, Draft, File};
 pub use identity::with_message_id;
 pub use limits::{Limits, LineEndings};
 pub use mailbox::Mailbox;

@@ -120,7 +120,7 @@ impl MediaType {
         self.0 == name
     }
 
-    fn is_multipart(&self) -> bool {
+    pub(super) fn is_multipart(&self) -> bool {
         self.0.starts_with("multipart/")
     }
 
@@ -131,13 +131,17 @@ impl MediaType {
 
     /// What a field names; a name that RFC 6838 does not allow becomes bytes of unknown meaning.
     fn from_content_type(named: &ContentType<'_>) -> Self {
-        let name = format!("{}/{}", named.ctype(), named.subtype().unwrap_or_default()).to_ascii_lowercase();
+        let name = format!("{}/{}", named.ctype(), named.subtype().unwrap_or_default());
+        Self::parse(&name).unwrap_or_else(|| Self("application/octet-stream".to_owned()))
+    }
+
+    /// Reads `type/subtype`, as RFC 6838 section 4.2 allows it.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let name = text.to_ascii_lowercase();
         let allowed = |char: char| char.is_ascii_alphanumeric() || "!#$&-^_.+".contains(char);
         let is_token = |token: &str| (1..=127).contains(&token.len()) && token.chars().all(allowed);
-        match name.split_once('/') {
-            Some((kind, subtype)) if is_token(kind) && is_token(subtype) => Self(name),
-            _ => Self("application/octet-stream".to_owned()),
-        }
+        let is_type = name.split_once('/').is_some_and(|(kind, subtype)| is_token(kind) && is_token(subtype));
+        is_type.then_some(Self(name))
     }
 }
 
