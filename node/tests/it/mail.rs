@@ -10,15 +10,16 @@ use crate::office::{Office, until};
 /// What clients were told is accepted is filed, once, though the leader of layer 1 is killed twice meanwhile. `CAPS_MAILS` says how many mails.
 #[test]
 fn accepted_mail_is_filed_once_though_leaders_die() {
-    let count: usize = std::env::var("CAPS_MAILS").map_or(300, |count| count.parse().unwrap());
+    let count: usize = std::env::var("CAPS_MAILS").map_or(600, |count| count.parse().unwrap());
     let mut office = Office::open("");
     let ports = office.mail.iter().map(u16::to_string);
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/mail/storm.py");
-    let arguments = [script.to_owned(), count.to_string(), "8".to_owned()].into_iter().chain(ports);
-    let storm = Command::new("python3").args(arguments).stdout(Stdio::piped()).spawn().unwrap();
-    for share in [3, 2] {
-        until("enough is filed", || (filed(&office) > count / share / 2).then_some(()));
+    let arguments = [script.to_owned(), count.to_string(), "8".to_owned(), format!("desk@{}", office.domain())].into_iter().chain(ports);
+    let mut storm = Command::new("python3").args(arguments).stdout(Stdio::piped()).spawn().unwrap();
+    for share in [10, 3] {
+        until("enough is filed", || (filed(&office) > count / share).then_some(()));
         let leader = office.leader();
+        assert_eq!(storm.try_wait().unwrap(), None, "the storm was over before {leader} was killed: send more");
         office.kill(&leader);
         until("another one leads", || (office.leader() != leader).then_some(()));
         office.start(&leader);

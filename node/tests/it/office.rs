@@ -102,7 +102,8 @@ impl Office {
         }
     }
 
-    fn domain(&self) -> String {
+    /// Its domain.
+    pub(crate) fn domain(&self) -> String {
         let text = std::fs::read_to_string(self.site.path("caps.toml")).unwrap();
         let line = text.lines().find(|line| line.starts_with("domain")).unwrap();
         line.split('"').nth(1).unwrap().to_owned()

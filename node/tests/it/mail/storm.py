@@ -1,6 +1,6 @@
 """Sends many mails by several SMTP clients at once, each until it is accepted, and says which were.
 
-Usage: storm.py COUNT CLIENTS PORT [PORT ...]
+Usage: storm.py COUNT CLIENTS RECIPIENT PORT [PORT ...]
 
 Half of the clients keep a connection and send one mail after the other; the others connect for each, and one in twenty of theirs goes by swaks. A mail
 that is put off (4xx), or whose answer is lost, is sent again as it was, to the next port. Prints one line of JSON.
@@ -14,14 +14,14 @@ import sys
 import threading
 import time
 
-count, clients, ports = int(sys.argv[1]), int(sys.argv[2]), [int(port) for port in sys.argv[3:]]
+count, clients, TO, ports = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], [int(port) for port in sys.argv[4:]]
 waiting: "queue.Queue[int]" = queue.Queue()
 for number in range(count):
     waiting.put(number)
 lock = threading.Lock()
 accepted: dict[str, str] = {}
 tally = {"sent": 0, "put_off": 0, "lost": 0, "refused": [], "by_swaks": 0}
-FROM, TO = "customer{}@example.org", "desk@pumps.example"
+FROM = "customer{}@example.org"
 
 
 def mail(number):
@@ -68,7 +68,8 @@ def client(which):
                     tally["sent"] += 1
                 break
             except (smtplib.SMTPResponseException, smtplib.SMTPRecipientsRefused) as error:
-                code = getattr(error, "smtp_code", 0)
+                codes = [code for code, _ in error.recipients.values()] if hasattr(error, "recipients") else [error.smtp_code]
+                code = max(codes)
                 with lock:
                     if 500 <= code < 600:
                         tally["refused"].append([number, str(error)])
