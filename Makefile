@@ -24,6 +24,8 @@ check:           ## formatting, lints, documentation's links, licences and arrow
 tools:           ## install what the tests need and this machine lacks
 	@missing=""; command -v strace >/dev/null || missing="$$missing strace"; \
 	command -v python3 >/dev/null || missing="$$missing python3"; \
+	command -v chromium >/dev/null || missing="$$missing chromium"; \
+	command -v chromedriver >/dev/null || missing="$$missing chromium-driver"; \
 	if [ -z "$$missing" ]; then exit 0; fi; \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then apt-get update -qq && apt-get install -y -qq --no-install-recommends $$missing; \
 	else echo "the tests need these Debian packages:$$missing"; exit 1; fi

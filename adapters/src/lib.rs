@@ -2,9 +2,10 @@
 //!
 //! An adapter takes bytes and gives a value or a refusal that a person understands. It opens no socket and no file,
 //! reads no clock, keeps no state, and knows nothing of the overlay or of the layers; whoever calls it decides
-//! what a value means. Every input is bounded in size *and* in the work it can cause.
+//! what a value means. Every input is bounded in size *and* in the work it can cause. The one shell among these cores,
+//! [`web::server`], is handed its listener and a way to start tasks.
 //!
-//! Start at [`mail::Message::parse`]. The adapters for databases (`sql`) and for browsers and web services (`web`)
-//! come with the work that needs them.
+//! Start at [`mail::Message::parse`] for mail, at [`web`] for browsers and web services.
 
 pub mod mail;
+pub mod web;

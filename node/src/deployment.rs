@@ -3,6 +3,7 @@
 mod cabinet;
 mod check;
 mod file;
+pub mod front_end;
 pub mod network;
 pub mod profile;
 pub mod region;
@@ -16,6 +17,7 @@ use caps_certs_gen::{Identity, Layer};
 use caps_model::{Name, Services};
 
 pub use cabinet::{Cabinet, StateKind};
+pub use front_end::FrontEnd;
 pub use network::Network;
 pub use survival::Survival;
 pub use workload::Workload;
@@ -60,6 +62,8 @@ pub struct Node {
     pub announce: Option<SocketAddr>,
     /// Of layer 1: the cabinets that it may keep a replica of. Of layers 2 and 4: the one that it serves, or works with.
     pub cabinets: Vec<Name>,
+    /// Of layer 4: what it serves to the outside.
+    pub front_end: FrontEnd,
 }
 
 /// Why a deployment file cannot be used. Shows where and says what to change.

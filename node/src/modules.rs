@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use caps_logic::Catalogue;
 use caps_logic::module::Module;
-use caps_logic::people::People;
 use caps_model::Schema;
 
 /// Their names.
@@ -18,10 +17,9 @@ pub fn named(name: &str) -> Option<Arc<dyn Module>> {
     }
 }
 
-/// What a host that loads these modules declares, `people` and the attributes that the host adds included; nothing when they do not go
+/// What a host that loads these modules declares, the built-in ones and the attributes that the host adds included; nothing when they do not go
 /// together, which the host then says.
 pub fn schemas(names: &[String]) -> Vec<Schema> {
-    let people: Arc<dyn Module> = Arc::new(People);
-    let loaded = [people].into_iter().chain(names.iter().filter_map(|name| named(name))).collect();
-    Catalogue::new(loaded).map(|catalogue| catalogue.schemas()).unwrap_or_default()
+    let loaded = names.iter().filter_map(|name| named(name)).collect();
+    Catalogue::with_built_in(loaded).map(|catalogue| catalogue.schemas()).unwrap_or_default()
 }

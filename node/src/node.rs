@@ -2,10 +2,11 @@
 
 mod cabinet;
 mod disk;
+mod front_end;
 mod host;
 mod running;
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -19,20 +20,23 @@ pub use running::Running;
 
 use crate::deployment::{Cabinet, Deployment, Node};
 
-/// Starts a node of the deployment on this machine: replicas on layer 1, a host on layer 2.
+/// Starts a node of the deployment on this machine: replicas on layer 1, a host on layer 2, on layer 4 what the front end serves.
 pub async fn start(deployment: &Deployment, node: &Node) -> anyhow::Result<Running> {
-    let Some(listen) = node.listen.filter(|_| node.layer != Layer::FrontEnd) else {
-        anyhow::bail!(
-            "{} is a front end: it runs as the commands that you give with --as {}, for example `caps watch case --as {}`",
+    let listen = match node.listen {
+        Some(listen) if node.layer != Layer::FrontEnd => listen,
+        _ if node.front_end.serves() => ANY,
+        _ => anyhow::bail!(
+            "{} is a front end that serves nothing: give it web = {{ listen = \"ADDRESS:PORT\" }} or a mail gateway in the deployment file, or use it \
+             for commands with --as {}, for example `caps watch case --as {}`",
             node.name,
             node.name,
             node.name
-        )
+        ),
     };
     start_in(deployment, node, Place::here(deployment, &node.identity, listen)?, |cabinet| disk::open(deployment, node, cabinet)).await
 }
 
-/// Starts a node of layer 1 or 2 in a place of the caller's choice, with the journal of each cabinet in what `storage` opens for it: this is
+/// Starts a node in a place of the caller's choice, on layer 1 with the journal of each cabinet in what `storage` opens for it: this is
 /// how simulations build the nodes that [`start`] builds on a real machine.
 pub async fn start_in(
     deployment: &Deployment,
@@ -43,7 +47,7 @@ pub async fn start_in(
     match node.layer {
         Layer::Cabinet => cabinet::start(deployment, node, place, storage).await,
         Layer::Host => host::start(deployment, node, place).await,
-        Layer::FrontEnd => anyhow::bail!("{} is a front end, and those join as leaves", node.name),
+        Layer::FrontEnd => front_end::start(deployment, node, place).await,
     }
 }
 
@@ -73,7 +77,7 @@ pub async fn leaf(deployment: &Deployment, name: &str) -> anyhow::Result<Overlay
         "admin" => Identity::admin(&deployment.domain, "admin")?,
         name => deployment.node(name)?.identity.clone(),
     };
-    leaf_in(deployment, Place::here(deployment, &identity, SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)))?).await
+    leaf_in(deployment, Place::here(deployment, &identity, ANY)?).await
 }
 
 /// Joins the overlay as a leaf from a place of the caller's choice, as whoever its credentials say.
@@ -132,3 +136,6 @@ fn seeds(deployment: &Deployment, me: &Identity) -> Vec<Seed> {
 fn server_config(deployment: &Deployment, node: &Node) -> Config {
     Config { announce: node.dialled(), seeds: seeds(deployment, &node.identity), ..Config::default() }
 }
+
+/// Any port of any interface: for those whom nobody dials.
+const ANY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);

@@ -13,7 +13,7 @@ use caps_certs_gen::{Authority, Identity, Key, Layer, NodeCredentials, TrustAnch
 use caps_model::Name;
 use caps_model::messages::cabinet::ReplicaRole;
 use caps_node::deployment::network::{HopId, LinkFigures};
-use caps_node::deployment::{Cabinet, Deployment, Node, StateKind};
+use caps_node::deployment::{Cabinet, Deployment, FrontEnd, Node, StateKind};
 use caps_node::node::{self, Place, Running};
 use caps_overlay::{Environment, Overlay, Rng, Tasks};
 use caps_store::Store;
@@ -433,8 +433,16 @@ fn settled(mut deployment: Deployment) -> Deployment {
     }
     let admin = Identity::admin(&deployment.domain, ADMIN).expect("the domain was checked when the deployment was read");
     let site = deployment.sites[0].clone();
-    let node =
-        Node { name: ADMIN.to_owned(), identity: admin, site, layer: Layer::FrontEnd, listen: None, announce: None, cabinets: Vec::new() };
+    let node = Node {
+        name: ADMIN.to_owned(),
+        identity: admin,
+        site,
+        layer: Layer::FrontEnd,
+        listen: None,
+        announce: None,
+        cabinets: Vec::new(),
+        front_end: FrontEnd::default(),
+    };
     deployment.nodes.push(node);
     deployment
 }

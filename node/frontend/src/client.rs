@@ -157,6 +157,39 @@ impl Client {
         }
     }
 
+    /// Calls a method under a commit id that may have been asked for before, by whoever gave it to us: if it has happened, the answer is the first
+    /// one's, whatever the method would say now. What was refused leaves the id as it was. It costs a round trip to look.
+    pub async fn call_again(
+        &self,
+        reason: Option<String>,
+        commit: CommitId,
+        module: Name,
+        method: Name,
+        arguments: Record,
+    ) -> Result<Called, ClientError> {
+        if let Some(called) = self.earlier(commit).await? {
+            return Ok(called);
+        }
+        let refusal = match self.call_because(reason, commit, module, method, arguments).await {
+            Err(ClientError::Refused(refusal)) => refusal,
+            answer => return answer,
+        };
+        // Another one with the same id may have come in between, and be why the method says no.
+        let earlier = self.earlier(commit).await.unwrap_or_default();
+        earlier.ok_or(ClientError::Refused(refusal))
+    }
+
+    /// What a commit answered that has happened.
+    async fn earlier(&self, commit: CommitId) -> Result<Option<Called>, ClientError> {
+        match self.outcome(commit, false).await? {
+            Outcome::Accepted { position, result } => {
+                self.saw(position);
+                Ok(Some(Called { position, result, repeated: true }))
+            }
+            Outcome::Sealed | Outcome::Unknown => Ok(None),
+        }
+    }
+
     /// The objects that satisfy a query.
     pub async fn query(&self, query: Query) -> Result<Objects, ClientError> {
         let answer: Objects = self.ask_as(host::QUERY, query).await?;
@@ -305,6 +338,8 @@ pub(crate) fn pause_before_next(error: &CallError) -> Option<Duration> {
             // Asking again with the same commit id is how to find out.
             Retry::No if failure.code == codes::OUTCOME_UNKNOWN => Some(PAUSE),
             Retry::No => None,
+            // Whoever types passwords is told at once for how long to wait.
+            Retry::After(_) if failure.code == codes::LOGIN_LOCKED => None,
             Retry::Elsewhere => Some(PAUSE),
             Retry::After(pause) => Some(pause.min(PAUSE_MAX)),
         },

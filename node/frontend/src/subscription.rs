@@ -1,5 +1,8 @@
 //! Following a query over everything that happens to hosts and lines.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use bytes::Bytes;
 use caps_model::Position;
 use caps_model::codec::{decode, encode};
@@ -27,11 +30,27 @@ pub struct Subscription {
     replies: Option<Replies>,
     resumes: u64,
     skipped: u64,
+    live: Liveness,
+}
+
+/// Whether a subscription has a host to hear from; it can be asked while somebody waits for the next update.
+#[derive(Clone, Debug, Default)]
+pub struct Liveness(Arc<AtomicBool>);
+
+impl Liveness {
+    /// Whether a stream from a host is open, as far as is known.
+    pub fn is_live(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn set(&self, live: bool) {
+        self.0.store(live, Ordering::Relaxed);
+    }
 }
 
 impl Subscription {
     pub(crate) fn new(client: Client, subscribe: Subscribe) -> Self {
-        Self { client, subscribe, replies: None, resumes: 0, skipped: 0 }
+        Self { client, subscribe, replies: None, resumes: 0, skipped: 0, live: Liveness::default() }
     }
 
     /// The next update. Waits as long as it takes; only an answer that makes waiting pointless is an error.
@@ -41,6 +60,7 @@ impl Subscription {
         loop {
             if self.replies.is_none() {
                 self.replies = Some(self.connect().await?);
+                self.live.set(true);
             }
             let Some(replies) = &mut self.replies else { continue };
             let error = match replies.next().await {
@@ -52,6 +72,7 @@ impl Subscription {
                 None => CallError::Draining,
             };
             self.replies = None;
+            self.live.set(false);
             self.resumes += 1;
             if Self::must_start_anew(&error) {
                 self.subscribe.from = From::Present;
@@ -64,6 +85,11 @@ impl Subscription {
     /// Where a successor of this subscription would start to miss nothing.
     pub fn resume_from(&self) -> From {
         self.subscribe.from
+    }
+
+    /// Tells from now on whether there is a host to hear from.
+    pub fn liveness(&self) -> Liveness {
+        self.live.clone()
     }
 
     /// How often a stream broke and another took over.

@@ -11,8 +11,9 @@ use caps_model::query::{Pattern, PatternKind};
 use caps_model::schema::{self, Arity, Attribute, Constraint, Entity, Extension, Method, Schema};
 use caps_model::{Name, Object, ObjectId, Record, Value, ValueKind};
 
+use crate::effects::Effects;
 use crate::module::{Fault, Halt, Module, Refusal, refusals};
-use crate::people::GROUP;
+use crate::people::{GROUP, People};
 use crate::privileges::{ADMINISTRATORS, GROUPS_MAX, Principal, READERS, WRITERS, is_built_in, module_group};
 use crate::transaction::{Transaction, check_arguments, check_results};
 
@@ -124,6 +125,12 @@ pub enum CatalogueError {
 }
 
 impl Catalogue {
+    /// The catalogue of these modules and those that every host has: `people` and `effects`.
+    pub fn with_built_in(modules: Vec<Arc<dyn Module>>) -> Result<Self, CatalogueError> {
+        let built_in: [Arc<dyn Module>; 2] = [Arc::new(People), Arc::new(Effects)];
+        Self::new(built_in.into_iter().chain(modules).collect())
+    }
+
     /// The catalogue of these modules.
     pub fn new(modules: Vec<Arc<dyn Module>>) -> Result<Self, CatalogueError> {
         let mut catalogue = Self { modules: Vec::new(), by_name: BTreeMap::new(), entities: BTreeMap::new(), groups: BTreeSet::new() };

@@ -35,7 +35,7 @@ use crate::catalogue::{Catalogue, CatalogueError};
 use crate::contention::Contention;
 use crate::environment::HostEnvironment;
 use crate::module::{Halt, Module};
-use crate::people::{LoginGuard, People};
+use crate::people::LoginGuard;
 use crate::principals::{Credential, Principals};
 use crate::privileges::Principal;
 use crate::transaction::{Births, Material, Transaction};
@@ -67,15 +67,14 @@ struct Counts {
 }
 
 impl Host {
-    /// A host with these modules, and the built-in module `people`, over a cabinet. `node` is who it is on the overlay.
+    /// A host with these modules, and the built-in modules `people` and `effects`, over a cabinet. `node` is who it is on the overlay.
     pub fn new(
         node: Identity,
         modules: Vec<Arc<dyn Module>>,
         cabinet: Arc<dyn CabinetPort>,
         environment: HostEnvironment,
     ) -> Result<Arc<Self>, CatalogueError> {
-        let built_in: Arc<dyn Module> = Arc::new(People);
-        let catalogue = Catalogue::new([built_in].into_iter().chain(modules).collect())?;
+        let catalogue = Catalogue::with_built_in(modules)?;
         let cabinet: Arc<dyn CabinetPort> = Arc::new(PatientCabinet::new(cabinet, environment.rng.clone()));
         Ok(Arc::new(Self {
             node,

@@ -27,6 +27,8 @@ pub mod transaction;
 
 pub mod people;
 
+pub mod effects;
+
 // And on to layer 1.
 mod contention;
 

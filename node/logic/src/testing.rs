@@ -18,8 +18,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use caps_model::messages::host::{Call, Called, Session};
-use caps_model::{CommitId, Name, Position, Record, Value};
+use caps_model::messages::host::{As, Call, Called, Session};
+use caps_model::messages::inspect::{Inspect, Inspected};
+use caps_model::{CommitId, Name, ObjectId, Position, Record, Value};
 pub use caps_overlay::Identity;
 use caps_overlay::Layer;
 use caps_overlay::{Failure, Priority, Rng, Tasks, WallClock, Worker, Workers};
@@ -116,6 +117,18 @@ impl World {
         host.call(self.call(None, module, method, arguments), peer, at_least(self.cabinet.position())).await
     }
 
+    /// What exactly an effect is to do, as far as this peer may know.
+    ///
+    /// # Panics
+    /// When the host fails.
+    pub async fn effect(&self, host: &Host, peer: &Identity, effect: ObjectId) -> Option<Record> {
+        let question = As { session: None, message: Inspect::Effect { object: effect } };
+        match host.inspect(question, peer, at_least(self.cabinet.position())).await.expect("the host answers") {
+            Inspected::Effect(effect) => effect.map(|effect| effect.arguments),
+            other => panic!("another question was answered: {other:?}"),
+        }
+    }
+
     /// A call with a fresh id.
     pub fn call(&self, session: Option<Session>, module: &'static str, method: &'static str, arguments: Record) -> Call {
         let (module, method) = (Name::fixed(module), Name::fixed(method));
@@ -143,6 +156,11 @@ impl World {
 }
 
 impl TestClock {
+    /// What it shows: microseconds since 1970.
+    pub fn now(&self) -> i64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
     /// Lets time pass.
     pub fn advance(&self, by: Duration) {
         self.0.fetch_add(i64::try_from(by.as_micros()).unwrap_or(i64::MAX), Ordering::Relaxed);
@@ -151,7 +169,7 @@ impl TestClock {
 
 impl WallClock for TestClock {
     fn now_micros(&self) -> i64 {
-        self.0.load(Ordering::Relaxed)
+        self.now()
     }
 }
 

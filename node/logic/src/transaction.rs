@@ -21,6 +21,7 @@ pub(crate) use self::draft::Draft;
 pub(crate) use self::material::Fetched;
 pub use self::material::{Material, Wishes};
 use crate::catalogue::{Catalogue, DeclaredEntity};
+use crate::effects;
 use crate::module::{Fault, Halt, Refusal, refusals};
 use crate::people::GROUP;
 use crate::privileges::{self, ADMINISTRATORS, ADMINISTRATORS_NAME, Principal};
@@ -148,9 +149,7 @@ impl<'a> Transaction<'a> {
         for (attribute, values) in &attributes {
             self.check_writable(declared, attribute.as_str(), values)?;
         }
-        let id = self.births.at(self.born);
-        self.born += 1;
-        self.reads.insert(id, Position::ZERO);
+        let id = self.next_birth();
         self.insert(id, Draft::created(id, entity, declared.ancestors.clone(), attributes))?;
         Ok(id)
     }
@@ -179,12 +178,26 @@ impl<'a> Transaction<'a> {
         Ok(())
     }
 
-    /// Asks for something to be done in the world once the commit is durable: at least once, recognised by `key`.
-    pub fn effect(&mut self, kind: &'static str, object: ObjectId, key: String, arguments: Record) -> Result<(), Halt> {
+    /// Asks for something to be done in the world once the commit is durable: at least once, recognised by `key`. `object` is what it belongs to:
+    /// whoever may see that sees how it goes, as an object of the entity [`effect`](crate::effects). `towards` is where it goes, such as the domain
+    /// of a mail's recipient, by which gateways limit what they do at once.
+    pub fn effect(&mut self, kind: &'static str, object: ObjectId, key: String, towards: &str, arguments: Record) -> Result<(), Halt> {
         if self.effects.len() >= EFFECTS_MAX {
             return Err(self.too_large("effects"));
         }
-        self.effects.push(Effect { kind: Name::fixed(kind), object, key, arguments });
+        let carriers = self.group_if_any(effects::CARRIERS);
+        let Some(belongs_to) = self.present(object)? else {
+            return Err(self.fault(format!("an effect belongs to {object}, which does not exist")));
+        };
+        let carriers = carriers?;
+        let kind = Name::fixed(kind);
+        let own = privileges::module_group(&Name::fixed(effects::MODULE));
+        let attributes = effects::queued(&kind, &belongs_to, &key, towards, carriers, own, self.now);
+        let id = self.next_birth();
+        let mut draft = Draft::created(id, Name::fixed(effects::EFFECT), Vec::new(), attributes);
+        draft.as_module = true;
+        self.add(id, draft)?;
+        self.effects.push(Effect { kind, object, key, arguments });
         Ok(())
     }
 
@@ -193,9 +206,8 @@ impl<'a> Transaction<'a> {
         if name == ADMINISTRATORS_NAME {
             return Ok(ADMINISTRATORS);
         }
-        let query = Query::equal(Name::fixed(GROUP), Name::fixed("name"), Value::text(name)).limit(1);
-        match self.search(&query, Some(query.clone()))?.first() {
-            Some(group) => Ok(group.id),
+        match self.group_if_any(name)? {
+            Some(group) => Ok(group),
             None => Err(self.refuse(Refusal::new(refusals::NO_SUCH_GROUP, format!("there is no group {name:?}: add it first")))),
         }
     }
@@ -277,6 +289,11 @@ impl<'a> Transaction<'a> {
     pub(crate) fn halt(&mut self, halt: Halt) -> Halt {
         self.halted.get_or_insert_with(|| halt.clone());
         halt
+    }
+
+    fn group_if_any(&mut self, name: &str) -> Result<Option<ObjectId>, Halt> {
+        let query = Query::equal(Name::fixed(GROUP), Name::fixed("name"), Value::text(name)).limit(1);
+        Ok(self.search(&query, Some(query.clone()))?.first().map(|group| group.id))
     }
 
     fn refuse(&mut self, refusal: Refusal) -> Halt {
@@ -435,11 +452,23 @@ impl<'a> Transaction<'a> {
         Ok(self.drafts.get_mut(&id).expect("it was there, or has just been put there"))
     }
 
+    /// The id of a new object, which nobody else can have made.
+    fn next_birth(&mut self) -> ObjectId {
+        let id = self.births.at(self.born);
+        self.born += 1;
+        self.reads.insert(id, Position::ZERO);
+        id
+    }
+
     fn insert(&mut self, id: ObjectId, mut draft: Draft) -> Result<(), Halt> {
+        draft.as_module = matches!(self.acting, Acting::Module(_));
+        self.add(id, draft)
+    }
+
+    fn add(&mut self, id: ObjectId, draft: Draft) -> Result<(), Halt> {
         if self.drafts.len() >= CHANGES_MAX {
             return Err(self.too_large("changes"));
         }
-        draft.as_module = matches!(self.acting, Acting::Module(_));
         self.drafts.insert(id, draft);
         Ok(())
     }

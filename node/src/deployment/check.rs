@@ -9,7 +9,7 @@ use caps_certs_gen::{Identity, Layer};
 use caps_model::Name;
 use toml::Spanned;
 
-use super::{Cabinet, Deployment, Node, file, network, workload};
+use super::{Cabinet, Deployment, FrontEnd, Node, file, front_end, network, workload};
 use crate::modules as known;
 
 /// The byte where something is wrong, and what.
@@ -26,6 +26,7 @@ pub(super) fn deployment(path: &Path, text: &str, file: file::File) -> Result<De
     for (node, written) in nodes.iter_mut().zip(&file.node) {
         node.cabinets = cabinets_of(node, written, &cabinets)?;
     }
+    front_end::check::front_ends(base, domain, &mut nodes, &file.node)?;
     let modules = all_modules(&cabinets);
     let workload = workload::check::workload(&file.operation, &file.users, &sites, &nodes, &modules)?;
     let network = network::check::network(path, text, &file)?;
@@ -92,7 +93,16 @@ fn one_node(domain: &str, sites: &[String], node: &file::Node, taken: &mut BTree
         return Err(complain(place, format!("{address} is taken by {other}: give {name} another port")));
     }
     let announce = node.announce.as_ref().map(address).transpose()?;
-    Ok(Node { name: name.clone(), identity, site: site.clone(), layer, listen, announce, cabinets: Vec::new() })
+    Ok(Node {
+        name: name.clone(),
+        identity,
+        site: site.clone(),
+        layer,
+        listen,
+        announce,
+        cabinets: Vec::new(),
+        front_end: FrontEnd::default(),
+    })
 }
 
 fn cabinets(written: &[file::Cabinet], nodes: &[Node], modules: &[String]) -> Result<Vec<Cabinet>, Complaint> {
@@ -214,7 +224,7 @@ fn modules(names: &[Spanned<String>]) -> Result<Vec<String>, Complaint> {
     Ok(names.iter().map(|name| name.get_ref().clone()).collect())
 }
 
-fn address(text: &Spanned<String>) -> Result<SocketAddr, Complaint> {
+pub(super) fn address(text: &Spanned<String>) -> Result<SocketAddr, Complaint> {
     let written = text.get_ref();
     let not_one = || complain(text, format!("{written:?} is not an address: write it as 127.0.0.1:4101 or [::1]:4101"));
     let address: SocketAddr = written.parse().map_err(|_| not_one())?;

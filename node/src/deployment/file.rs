@@ -7,7 +7,7 @@ use serde::de::{MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use toml::Spanned;
 
-use super::{StateKind, Survival, network, workload};
+use super::{StateKind, Survival, front_end, network, workload};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -52,6 +52,8 @@ pub(super) struct Node {
     pub(super) cabinet: Option<Spanned<String>>,
     #[serde(default)]
     pub(super) cabinets: Vec<Spanned<String>>,
+    pub(super) web: Option<Spanned<front_end::file::Web>>,
+    pub(super) mail: Option<Spanned<front_end::file::Mail>>,
 }
 
 #[derive(Deserialize)]

@@ -8,6 +8,8 @@ use caps_overlay::Overlay;
 use caps_store::{Stopped, Store};
 use futures_util::future::{join_all, select_all};
 
+use super::front_end::FrontEnd;
+
 /// A node at work.
 #[derive(Debug)]
 pub struct Running {
@@ -22,6 +24,8 @@ pub(super) enum Part {
     Replicas(Vec<Store>),
     /// Layer 2 reaches the cabinet over the overlay that it serves on.
     Host(Arc<OverlayCabinet>),
+    /// Layer 4 serves the outside.
+    FrontEnd(FrontEnd),
 }
 
 impl Running {
@@ -33,7 +37,7 @@ impl Running {
     pub fn stores(&self) -> &[Store] {
         match &self.part {
             Part::Replicas(stores) => stores,
-            Part::Host(_) => &[],
+            Part::Host(_) | Part::FrontEnd(_) => &[],
         }
     }
 
@@ -68,8 +72,16 @@ impl Running {
     /// Ends in good order: hands over what others wait for, takes no new work, finishes what was accepted.
     pub async fn stop(self) {
         join_all(self.stores().iter().map(|store| store.shutdown(HAND_OVER))).await;
+        let part = match self.part {
+            // What it has accepted it finishes with the others' help.
+            Part::FrontEnd(front_end) => {
+                front_end.stop().await;
+                None
+            }
+            other => Some(other),
+        };
         self.overlay.drain(DRAIN).await;
-        if let Part::Host(cabinet) = &self.part {
+        if let Some(Part::Host(cabinet)) = part {
             cabinet.disconnect();
         }
         self.overlay.environment().tasks.shutdown().await;

@@ -34,6 +34,10 @@ const OWNED: &[(&str, &[&str])] = &[
     ("bincode", &["caps-model", "caps-store"]),
     ("rcgen", &["caps-certs-gen"]),
     ("mail-parser", &["caps-adapters"]),
+    ("axum", &["caps-adapters"]),
+    ("hyper", &["caps-adapters"]),
+    ("quick-xml", &["caps-adapters"]),
+    ("maud", &["caps-frontend"]),
 ];
 
 #[test]

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use caps_certs_gen::{Identity, Layer};
 use caps_node::deployment::profile::Profile;
-use caps_node::deployment::{Deployment, Node};
+use caps_node::deployment::{Deployment, FrontEnd, Node};
 
 use super::cast::{Cast, PROBE};
 use super::findings::{Advice, Row, Verdict};
@@ -205,7 +205,16 @@ fn add(deployment: &mut Deployment, layer: Layer, kind: &str, site: &str) -> Str
     let identity = Identity::node(&deployment.domain, site, layer, &name).expect("a site's name makes a node's name");
     let listen = Some(SocketAddr::from(([10, 255, 255, 255], 4433)));
     let cabinets = vec![deployment.cabinet().name.clone()];
-    deployment.nodes.push(Node { name: name.clone(), identity, site: site.to_owned(), layer, listen, announce: None, cabinets });
+    deployment.nodes.push(Node {
+        name: name.clone(),
+        identity,
+        site: site.to_owned(),
+        layer,
+        listen,
+        announce: None,
+        cabinets,
+        front_end: FrontEnd::default(),
+    });
     name
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use caps_certs_gen::{Identity, Layer};
 use caps_node::deployment::workload::{Operation, Step, Template, Users};
-use caps_node::deployment::{Deployment, Node};
+use caps_node::deployment::{Deployment, FrontEnd, Node};
 
 use super::rehearsal::hurried;
 
@@ -83,7 +83,16 @@ pub(super) fn with_probes(deployment: &Deployment) -> Deployment {
         let name = format!("{PROBE}{site}");
         let Ok(identity) = Identity::node(&deployment.domain, &site, Layer::FrontEnd, &name) else { continue };
         let cabinets = vec![deployment.cabinet().name.clone()];
-        deployment.nodes.push(Node { name, identity, site, layer: Layer::FrontEnd, listen: None, announce: None, cabinets });
+        deployment.nodes.push(Node {
+            name,
+            identity,
+            site,
+            layer: Layer::FrontEnd,
+            listen: None,
+            announce: None,
+            cabinets,
+            front_end: FrontEnd::default(),
+        });
     }
     deployment
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use caps_certs_gen::{Identity, Layer};
 use caps_node::deployment::profile::Profile;
-use caps_node::deployment::{Deployment, DeploymentError, Node};
+use caps_node::deployment::{Deployment, DeploymentError, FrontEnd, Node};
 use serde::Deserialize;
 use toml::Spanned;
 
@@ -192,7 +192,16 @@ fn add_crowd(deployment: &mut Deployment, crowd: &Crowd) -> Result<(), Complaint
             deployment.network.nodes.insert(name.clone(), line);
         }
         let cabinets = vec![deployment.cabinet().name.clone()];
-        deployment.nodes.push(Node { name, identity, site: site.clone(), layer: Layer::FrontEnd, listen: None, announce: None, cabinets });
+        deployment.nodes.push(Node {
+            name,
+            identity,
+            site: site.clone(),
+            layer: Layer::FrontEnd,
+            listen: None,
+            announce: None,
+            cabinets,
+            front_end: FrontEnd::default(),
+        });
     }
     Ok(())
 }

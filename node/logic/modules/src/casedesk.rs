@@ -3,12 +3,14 @@
 //! Everything is readable and writable by the group `desk`, and by the module itself, which files mail on behalf of gateways that may file and
 //! nothing else. Cases are numbered from 1 without gaps.
 
+mod delivery;
 mod filing;
 mod handling;
 mod schema;
 mod threading;
 
-use caps_logic::module::{Fault, Halt, Module, Name, Object, READERS, Record, Schema, Transaction, Value, WRITERS};
+use caps_logic::effects::EFFECT;
+use caps_logic::module::{Fault, Halt, Module, Name, Object, ObjectEvent, READERS, Record, Schema, Transaction, Value, WRITERS};
 
 /// The module.
 #[derive(Clone, Debug)]
@@ -57,6 +59,13 @@ impl Module for CaseDesk {
             "close" => handling::close(arguments, tx),
             "reopen" => handling::reopen(arguments, tx),
             _ => Err(Fault::new(format!("casedesk has no method {method:?}")).into()),
+        }
+    }
+
+    fn object_hook(&self, event: &ObjectEvent, tx: &mut Transaction<'_>) -> Result<(), Halt> {
+        match event.after.entity == EFFECT {
+            true => delivery::note(&event.after, tx),
+            false => Ok(()),
         }
     }
 

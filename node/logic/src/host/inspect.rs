@@ -3,11 +3,12 @@
 use caps_model::messages::host::As;
 use caps_model::messages::inspect::{Circumstances, Counted, Differences, Inspect, Inspected};
 use caps_model::messages::{GET_MAX, Get, Objects};
-use caps_model::{Object, Position, Query};
+use caps_model::{Object, ObjectId, Position, Query};
 use caps_overlay::{Failure, Identity};
 
 use super::{Host, busy};
 use crate::cabinet::Ask;
+use crate::effects;
 use crate::privileges::Principal;
 
 impl Host {
@@ -26,7 +27,8 @@ impl Host {
             Inspect::Count { query } => Inspect::Count { query: self.bound(query, &rights)? },
             Inspect::Explain { query } => Inspect::Explain { query: self.bound(query, &rights)? },
             Inspect::Compare { query, from, to, .. } => Inspect::Compare { query: self.bound(query, &rights)?, from, to, today: rights },
-            Inspect::Why { position } => Inspect::Why { position },
+            Inspect::Effect { object } if !self.holds_claim(&principal, object, ask).await? => return Ok(Inspected::Effect(None)),
+            Inspect::Why { .. } | Inspect::Effect { .. } => question,
         };
         let shown = |object: Option<Object>| object.and_then(|object| self.shown_to(&principal, object));
         Ok(match self.cabinet.inspect(bound, ask).await? {
@@ -46,6 +48,11 @@ impl Host {
             Inspected::Because(Some(circumstances)) => Inspected::Because(self.readable_part(&principal, circumstances, ask).await?),
             other => other,
         })
+    }
+
+    async fn holds_claim(&self, principal: &Principal, effect: ObjectId, ask: Ask) -> Result<bool, Failure> {
+        let got = self.cabinet.get(Get { objects: vec![effect] }, ask).await?;
+        Ok(got.objects.into_iter().flatten().any(|object| effects::is_held_by(&object, principal)))
     }
 
     /// A commit as somebody may know of it: by the objects that they may read now. Of none: not at all.
@@ -68,7 +75,7 @@ impl Host {
 fn query_of(question: &Inspect) -> Option<&Query> {
     match question {
         Inspect::Find { query, .. } | Inspect::Count { query } | Inspect::Explain { query } | Inspect::Compare { query, .. } => Some(query),
-        Inspect::Why { .. } => None,
+        Inspect::Why { .. } | Inspect::Effect { .. } => None,
     }
 }
 
@@ -85,5 +92,6 @@ fn nothing(question: &Inspect, position: Position) -> Inspected {
         }
         Inspect::Compare { .. } => Inspected::Compared(Differences { from: position, to: position, objects: Vec::new(), more: false }),
         Inspect::Why { .. } => Inspected::Because(None),
+        Inspect::Effect { .. } => Inspected::Effect(None),
     }
 }

@@ -225,12 +225,19 @@ impl CabinetPort for MemoryCabinet {
     fn inspect(&self, question: Inspect, _: Ask) -> BoxFuture<'_, Result<Inspected, CabinetError>> {
         async move {
             self.travel().await;
-            let Inspect::Count { query } = question else {
-                return Err(CabinetError::Refused("this cabinet knows the present only".to_owned()));
-            };
             let books = self.books();
-            let count = books.objects.values().filter(|object| query.matches(object)).count() as u64;
-            Ok(Inspected::Counted(Counted { position: books.position(), count, exact: true }))
+            match question {
+                Inspect::Count { query } => {
+                    let count = books.objects.values().filter(|object| query.matches(object)).count() as u64;
+                    Ok(Inspected::Counted(Counted { position: books.position(), count, exact: true }))
+                }
+                Inspect::Effect { object } => {
+                    let key = books.objects.get(&object).and_then(|object| object.text("key"));
+                    let mut effects = books.commits.iter().flat_map(|commit| &commit.effects);
+                    Ok(Inspected::Effect(effects.find(|effect| Some(effect.key.as_str()) == key).cloned()))
+                }
+                _ => Err(CabinetError::Refused("this cabinet knows the present only".to_owned())),
+            }
         }
         .boxed()
     }

@@ -3,7 +3,7 @@
 use bincode::{Decode, Encode};
 
 use super::Objects;
-use crate::{Author, CommitId, Filter, Name, Object, ObjectId, Position, Query, Wire};
+use crate::{Author, CommitId, Effect, Filter, Name, Object, ObjectId, Position, Query, Wire};
 
 /// A moment in the history of a cabinet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
@@ -54,6 +54,11 @@ pub enum Inspect {
         /// The commit's position.
         position: Position,
     },
+    /// What exactly is to be done: the effect that an object of the entity `effect` stands for. Only who holds the claim on it may know.
+    Effect {
+        /// The object.
+        object: ObjectId,
+    },
 }
 
 /// The answer to [`Inspect`], of the same name.
@@ -69,6 +74,8 @@ pub enum Inspected {
     Compared(Differences),
     /// To [`Inspect::Why`]; `None`: there is no such commit, or none that the reader may know of.
     Because(Option<Circumstances>),
+    /// To [`Inspect::Effect`]; `None`: there is none, or the reader does not hold the claim on it. Its arguments are gone if they were obliterated.
+    Effect(Option<Effect>),
 }
 
 /// How many objects satisfy a query.

@@ -128,7 +128,7 @@ fn each_mistake_is_named_with_its_line() {
         ("found.customer", "found.subject", "29: $found.subject is of kind text, not an object"),
         ("found.customer", "#1", "29: \"#1\": an id has 26 characters, this has 1"),
         ("think = \"2s\"", "think = \"2d\"", "32: 2d is more than 1day"),
-        ("module = \"casedesk\"", "module = \"crm\"", "35: this deployment has no module \"crm\"; it has people, casedesk"),
+        ("module = \"casedesk\"", "module = \"crm\"", "35: this deployment has no module \"crm\"; it has people, effects, casedesk"),
         ("method = \"close\"", "method = \"shut\"", "35: the module casedesk has no method \"shut\"; it has file_mail"),
         ("reason =", "why =", "35: close takes no \"why\"; it takes case, reason"),
         (", reason = \"no. $n of $found.number\"", "", "35: close needs reason: Why."),
@@ -169,7 +169,7 @@ fn operation_without_steps_or_rest_is_refused() {
     let restless = format!("{bare}step = [{{ query = {{ entity = \"case\" }} }}]\n[[users]]\noperation = \"x\"\nsite = \"a\"\ncount = 1\n");
     assert!(parse(&restless).unwrap_err().contains("caps.toml:9: how often?"));
     let mail = format!("modules = []\n{bare}step = [{{ file_mail = {{ text = \"x\", bytes = 900 }} }}]");
-    assert_eq!(parse(&mail).unwrap_err(), "caps.toml:8: this deployment has no module \"casedesk\"; it has people");
+    assert_eq!(parse(&mail).unwrap_err(), "caps.toml:8: this deployment has no module \"casedesk\"; it has people, effects");
 }
 
 #[test]

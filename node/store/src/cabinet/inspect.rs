@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 
 use caps_model::messages::Objects;
 use caps_model::messages::inspect::{At, Circumstances, Counted, Difference, Differences, Explained, Inspect, Inspected};
-use caps_model::{Filter, Name, Object, ObjectId, Position, Query};
+use caps_model::{Effect, Filter, Name, Object, ObjectId, Position, Query};
 
 use super::Cabinet;
 use super::read::{ANSWER_BYTES_MAX, Best, ReadError, object_bytes};
@@ -20,6 +20,7 @@ impl<S: State> Cabinet<S> {
             Inspect::Explain { query } => Inspected::Explained(self.explain(query)?),
             Inspect::Compare { query, from, to, today } => Inspected::Compared(self.compare(query, *from, *to, today)?),
             Inspect::Why { position } => Inspected::Because(self.why(*position)?),
+            Inspect::Effect { object } => Inspected::Effect(self.effect(*object)?),
         })
     }
 
@@ -109,6 +110,21 @@ impl<S: State> Cabinet<S> {
         Ok(Some(Circumstances { position, commit: record.id, time: record.time, author: record.author, objects }))
     }
 
+    /// The effect that an object stands for: of those of the commit that made the object, the one with the same kind and key.
+    pub fn effect(&self, object: ObjectId) -> Result<Option<Effect>, ReadError> {
+        let mut first: Option<Object> = None;
+        loop {
+            let before = first.as_ref().map(|object| object.version);
+            let page = self.state.versions(object, before, VERSIONS_PAGE)?;
+            let Some(oldest) = page.into_iter().next_back() else { break };
+            first = Some(oldest);
+        }
+        let Some(first) = first else { return Ok(None) };
+        let (kind, key) = (first.text("kind"), first.text("key"));
+        let effects = self.record(first.version)?.effects;
+        Ok(effects.into_iter().find(|effect| Some(effect.kind.as_str()) == kind && Some(effect.key.as_str()) == key))
+    }
+
     /// The position of a moment: of a time, that of the last commit up to it.
     fn position_at(&self, at: At) -> Result<Position, ReadError> {
         let now = self.mark().position;
@@ -155,6 +171,9 @@ impl<S: State> Cabinet<S> {
         Ok(*today == Filter::All || self.state.object(id)?.is_some_and(|object| today.matches(&object)))
     }
 }
+
+/// Versions of an object taken at once.
+const VERSIONS_PAGE: usize = 64;
 
 /// Objects counted: more than that is many.
 pub const COUNT_MAX: u64 = 100_000;

@@ -6,7 +6,7 @@ use caps_logic::module::{Halt, Name, Object, ObjectId, Query, READERS, Record, R
 
 use super::schema::{NAME_BYTES_MAX, SUBJECT_BYTES_MAX};
 use super::threading::{Thread, message_id, message_ids, tagged_number};
-use super::{for_the_desk, one, record, start_of, text, values};
+use super::{delivery, for_the_desk, one, record, start_of, text, values};
 
 /// Files a mail into the case that it belongs to, or a new one. A Message-ID that is known is answered as it was the first time.
 ///
@@ -30,6 +30,7 @@ fn file(arguments: &Record, id: &str, tx: &mut Transaction<'_>) -> Result<Record
     let threaded = thread.case(tx);
     let customer = tx.one(&Query::equal(Name::fixed("customer"), Name::fixed("address"), Value::text(&sender)));
     let tagged = tagged_case(arguments, tx);
+    let bounced = delivery::bounced(arguments, tx);
     let counter = counter(tx);
     let desk = for_the_desk(tx);
 
@@ -38,7 +39,9 @@ fn file(arguments: &Record, id: &str, tx: &mut Transaction<'_>) -> Result<Record
     }
     let (customer, tagged, desk) = (customer?, tagged?, desk?);
     let of_sender = |case: &Arc<Object>| customer.as_ref().is_some_and(|customer| case.reference("customer") == Some(customer.id));
-    let case = threaded?.or_else(|| tagged.filter(of_sender).map(|case| case.id));
+    let bounced = bounced?;
+    let case_of_bounced = bounced.as_ref().and_then(|message| message.reference("case"));
+    let case = case_of_bounced.or(threaded?).or_else(|| tagged.filter(of_sender).map(|case| case.id));
     let (case, created) = match case {
         Some(case) => (case, false),
         None => {
@@ -49,7 +52,10 @@ fn file(arguments: &Record, id: &str, tx: &mut Transaction<'_>) -> Result<Record
             (open_case(arguments, customer, counter?, &desk, tx)?, true)
         }
     };
-    let number = receive(case, arguments, tx)?;
+    if let Some(bounced) = &bounced {
+        delivery::note_bounce(bounced, arguments, tx)?;
+    }
+    let number = receive(case, arguments, bounced.is_some(), tx)?;
     add_message(arguments, &thread, &sender, case, created, desk, tx)?;
     Ok(answer(case, number, created, false))
 }
@@ -74,13 +80,13 @@ fn tagged_case(arguments: &Record, tx: &mut Transaction<'_>) -> Result<Option<Ar
     tx.one(&Query::equal(Name::fixed("case"), Name::fixed("number"), Value::Int(number)))
 }
 
-/// A customer's mail makes it the desk's turn; a machine's does not.
-fn receive(case: ObjectId, arguments: &Record, tx: &mut Transaction<'_>) -> Result<i64, Halt> {
+/// A customer's mail makes it the desk's turn; a machine's does not, unless it says that the customer never got the answer.
+fn receive(case: ObjectId, arguments: &Record, is_bounce: bool, tx: &mut Transaction<'_>) -> Result<i64, Halt> {
     let automatic = arguments.get("auto_submitted").and_then(|values| values.first()).and_then(Value::as_bool) == Some(true);
     let object = tx.require(case, "case")?;
     match object.text("status") {
         Some("closed") if !automatic => super::handling::reopen_case(case, tx)?,
-        Some("pending") if !automatic => tx.set(case, "status", one("open"))?,
+        Some("pending") if !automatic || is_bounce => tx.set(case, "status", one("open"))?,
         _ => {}
     }
     Ok(object.int("number").unwrap_or_default())
@@ -135,7 +141,8 @@ fn add_message(
         ("opened_case", vec![Value::Bool(opened_case)]),
         ("case", vec![Value::Reference(case)]),
     ]));
-    let same = ["to", "cc", "text", "sent_at", "attachment_names", "attachment_types", "attachment_sizes"];
+    let same =
+        ["to", "cc", "text", "sent_at", "attachment_names", "attachment_types", "attachment_sizes", "attachment_contents", "unreadable"];
     message.extend(record(same.map(|name| (name, values(arguments, name)))));
     tx.create("message", message).map(drop)
 }
@@ -167,10 +174,12 @@ fn subject(arguments: &Record) -> &str {
 fn check_attachments(arguments: &Record) -> Result<(), Refusal> {
     let count = |name| arguments.get(name).map_or(0, Vec::len);
     let names = count("attachment_names");
-    if count("attachment_types") == names && count("attachment_sizes") == names {
+    let contents = count("attachment_contents");
+    if count("attachment_types") == names && count("attachment_sizes") == names && (contents == 0 || contents == names) {
         return Ok(());
     }
-    Err(Refusal::new("attachments", "each attachment has a name, a type and a size").at_fixed("attachment_names"))
+    let sentence = "each attachment has a name, a type and a size; and the content is given of all, or of none";
+    Err(Refusal::new("attachments", sentence).at_fixed("attachment_names"))
 }
 
 const PRIORITY_NORMAL: i64 = 2;

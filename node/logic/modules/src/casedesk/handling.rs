@@ -69,8 +69,9 @@ pub(super) fn reply(desk: &CaseDesk, arguments: &Record, tx: &mut Transaction<'_
         tx.set(case.id, "status", one("pending"))?;
     }
     let mut arguments = mail;
-    arguments.extend(record([("message_id", one(&message_id))]));
-    tx.effect("mail", message, message_id, arguments)?;
+    arguments.extend(record([("message_id", one(&message_id)), ("sent_at", vec![Value::Timestamp(tx.now())])]));
+    let domain = customer.text("address").and_then(|address| address.rsplit_once('@')).map_or("", |(_, domain)| domain);
+    tx.effect("mail", message, message_id, domain, arguments)?;
     Ok(record([("message", vec![Value::Reference(message)])]))
 }
 

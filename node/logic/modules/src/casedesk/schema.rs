@@ -26,7 +26,7 @@ const CASES_OF_ONE_MAX: u32 = 10_000;
 pub(super) fn schema() -> Schema {
     Schema {
         module: Name::fixed(MODULE),
-        version: 1,
+        version: 2,
         summary: "Mail of customers becomes cases; agents answer them.".to_owned(),
         entities: vec![customer(), agent(), case(), message(), document(), counter()],
         extensions: Vec::new(),
@@ -96,6 +96,15 @@ fn message() -> Entity {
         Attribute::one("received_at", ValueKind::Timestamp, "When it was filed, or written."),
         Attribute::one("opened_case", ValueKind::Bool, "Whether its case was opened by it."),
         reference("case", "case", "Its case."),
+        Attribute::optional(
+            "delivery",
+            ValueKind::Text,
+            "Of mail that goes out: queued, sent (the next server has it), failed or bounced.",
+        )
+        .with(Constraint::Selection(DELIVERIES.map(Value::text).to_vec())),
+        Attribute::optional("delivered_at", ValueKind::Timestamp, "When the next server took it."),
+        Attribute::optional("delivery_note", ValueKind::Text, "What the other side said last.").with(size(NOTE_BYTES_MAX)),
+        unreadable(),
     ];
     attributes.extend(content());
     entity("message", "One mail, in or out.", attributes)
@@ -141,6 +150,10 @@ fn methods() -> Vec<Method> {
         Attribute::one("from_address", ValueKind::Text, "The sender's address.").with(Constraint::Size { min: 3, max: ADDRESS_BYTES_MAX }),
         Attribute::optional("from_name", ValueKind::Text, "The sender's name.").with(size(SUBJECT_BYTES_MAX * 4)),
         Attribute::optional("auto_submitted", ValueKind::Bool, "Whether a machine sent it (RFC 3834); such mail reopens nothing."),
+        Attribute::optional("bounced_id", ValueKind::Text, "The Message-ID of the mail that it says could not be delivered (RFC 3464).")
+            .with(size(MESSAGE_ID_BYTES_MAX)),
+        Attribute::optional("bounce_note", ValueKind::Text, "Why not.").with(size(NOTE_BYTES_MAX)),
+        unreadable(),
     ];
     mail.extend(content());
     let relaxed = |mut attribute: Attribute| {
@@ -191,7 +204,13 @@ fn content() -> Vec<Attribute> {
         named("attachment_names", "The attachments' names, `-` for none."),
         named("attachment_types", "The attachments' media types."),
         Attribute::list("attachment_sizes", ValueKind::Int, ATTACHMENTS_MAX, "The attachments' sizes in bytes."),
+        Attribute::list("attachment_contents", ValueKind::Blob, ATTACHMENTS_MAX, "The attachments themselves, if they are kept."),
     ]
+}
+
+/// Mail that nobody could read is filed all the same, and kept whole as its only attachment.
+fn unreadable() -> Attribute {
+    Attribute::optional("unreadable", ValueKind::Text, "Why it could not be read as a mail, if it could not.").with(size(NOTE_BYTES_MAX))
 }
 
 fn transitions() -> Constraint {
@@ -255,4 +274,7 @@ fn size(max: u32) -> Constraint {
     Constraint::Size { min: 0, max }
 }
 
+/// Bytes of what another mail server said.
+pub(super) const NOTE_BYTES_MAX: u32 = 1_000;
+const DELIVERIES: [&str; 4] = ["queued", "sent", "failed", "bounced"];
 const STATUSES: [&str; 4] = ["new", "open", "pending", "closed"];

@@ -1,6 +1,7 @@
 //! The case desk on real hosts over a cabinet in memory.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use caps_logic::Host;
 use caps_logic::module::{Name, Object, ObjectId, Record, Value};
@@ -334,5 +335,134 @@ fn without_a_desk_nothing_is_filed() {
         let gateway = world.member(&host, "gate", &[GATEWAY]).await;
         let refused = world.ask(&host, &gateway, "casedesk", "file_mail", arguments(Mail { id: "<a@x>", ..MAIL })).await.unwrap_err();
         assert!(refused.message.starts_with("no_such_group: "), "{refused}");
+    });
+}
+
+/// A reply's message and the effect that sends it.
+async fn replied(office: &Office) -> (ObjectId, ObjectId) {
+    let case = office.file(Mail { id: "<a@x>", ..MAIL }).await.case;
+    let result = office.does("reply", with(case, "text", Value::text("Try again."))).await.unwrap();
+    let effect = office.world.cabinet.all("effect").pop().unwrap();
+    (result["message"][0].as_reference().unwrap(), effect.id)
+}
+
+/// Calls a method of `effects` as a front end; the start of the refusal, if it is refused.
+async fn carries(office: &Office, who: &Identity, method: &'static str, effect: ObjectId, more: Record) -> Result<Record, String> {
+    let mut arguments = record([("effect", vec![Value::Reference(effect)])]);
+    arguments.extend(more);
+    let called = office.world.ask(&office.hosts[1], who, "effects", method, arguments).await;
+    called.map(|called| called.result).map_err(|failure| failure.message.split(':').next().unwrap_or_default().to_owned())
+}
+
+fn outcome(text: &str) -> Record {
+    record([("outcome", vec![Value::text(text)])])
+}
+
+impl Office {
+    fn delivery(&self, message: ObjectId) -> (String, Option<String>) {
+        let message = self.world.cabinet.all("message").into_iter().find(|object| object.id == message).unwrap();
+        (message.text("delivery").unwrap().to_owned(), message.text("delivery_note").map(str::to_owned))
+    }
+
+    fn now(&self) -> i64 {
+        self.world.clock.now()
+    }
+}
+
+#[test]
+fn an_effect_is_claimed_by_one_told_to_nobody_else_and_noted_at_the_message() {
+    run(async {
+        let office = Office::open(10).await;
+        let other = office.world.member(&office.hosts[0], "gate-2", &[GATEWAY]).await;
+        let (message, effect) = replied(&office).await;
+        assert_eq!(office.delivery(message), ("queued".to_owned(), None));
+        assert_eq!(office.world.effect(&office.hosts[0], &office.gateway, effect).await, None, "nobody has claimed it");
+        assert_eq!(carries(&office, &office.agent, "claim", effect, Record::new()).await.unwrap_err(), "not_allowed");
+        assert_eq!(carries(&office, &office.gateway, "claim", effect, Record::new()).await.unwrap()["attempt"], [Value::Int(1)]);
+        assert_eq!(carries(&office, &other, "claim", effect, Record::new()).await.unwrap_err(), "claimed[effect]");
+        assert_eq!(office.world.effect(&office.hosts[0], &other, effect).await, None, "another one's claim");
+        let told = office.world.effect(&office.hosts[0], &office.gateway, effect).await.unwrap();
+        assert_eq!(told["text"], [Value::text("Try again.")]);
+        assert_eq!(carries(&office, &other, "failed", effect, outcome("no")).await.unwrap_err(), "not_claimed[effect]");
+        carries(&office, &office.gateway, "done", effect, outcome("250 queued as 7")).await.unwrap();
+        assert_eq!(office.delivery(message), ("sent".to_owned(), Some("250 queued as 7".to_owned())));
+        assert_eq!(carries(&office, &other, "claim", effect, Record::new()).await.unwrap_err(), "settled[effect]");
+        // Saying it again changes nothing.
+        carries(&office, &office.gateway, "done", effect, outcome("again")).await.unwrap();
+        assert_eq!(office.delivery(message).1.as_deref(), Some("250 queued as 7"));
+        let [kept] = office.world.cabinet.all("effect").try_into().unwrap();
+        assert_eq!(kept.text("towards"), Some("example.com"));
+        assert!(kept.values("by").is_empty() && kept.value("settled_at").is_some());
+    });
+}
+
+#[test]
+fn what_fails_is_tried_again_later_and_by_others_when_a_claim_runs_out() {
+    run(async {
+        let office = Office::open(11).await;
+        let other = office.world.member(&office.hosts[0], "gate-2", &[GATEWAY]).await;
+        let (message, effect) = replied(&office).await;
+        carries(&office, &office.gateway, "claim", effect, Record::new()).await.unwrap();
+        let mut failure = outcome("451 later");
+        failure.extend(record([("pause", vec![Value::Timespan(2_000_000)])]));
+        let next = carries(&office, &office.gateway, "failed", effect, failure).await.unwrap()["next_at"][0].as_timestamp().unwrap();
+        assert!((2_000_000..=2_500_000).contains(&(next - office.now())), "2 s and up to a quarter");
+        assert_eq!(office.delivery(message), ("queued".to_owned(), Some("451 later".to_owned())));
+        assert_eq!(carries(&office, &other, "claim", effect, Record::new()).await.unwrap_err(), "too_early[effect]");
+        office.world.clock.advance(Duration::from_secs(3));
+        carries(&office, &other, "claim", effect, Record::new()).await.unwrap();
+        // It says nothing more; three minutes later another one takes it up.
+        office.world.clock.advance(Duration::from_secs(179));
+        assert_eq!(carries(&office, &office.gateway, "claim", effect, Record::new()).await.unwrap_err(), "claimed[effect]");
+        office.world.clock.advance(Duration::from_secs(2));
+        assert_eq!(carries(&office, &office.gateway, "claim", effect, Record::new()).await.unwrap()["attempt"], [Value::Int(3)]);
+        // The one that was silent did it after all.
+        carries(&office, &other, "done", effect, outcome("250 ok")).await.unwrap();
+        assert_eq!(carries(&office, &office.gateway, "failed", effect, outcome("x")).await.unwrap_err(), "not_claimed[effect]");
+        assert_eq!(office.delivery(message).0, "sent");
+    });
+}
+
+#[test]
+fn what_is_given_up_is_dead_until_somebody_asks_for_another_try() {
+    run(async {
+        let office = Office::open(12).await;
+        let (message, effect) = replied(&office).await;
+        assert_eq!(carries(&office, &office.agent, "retry", effect, Record::new()).await.unwrap_err(), "not_dead[effect]");
+        carries(&office, &office.gateway, "claim", effect, Record::new()).await.unwrap();
+        let mut failure = outcome("550 no such user");
+        failure.extend(record([("final", vec![Value::Bool(true)])]));
+        assert!(carries(&office, &office.gateway, "failed", effect, failure).await.unwrap().is_empty());
+        assert_eq!(office.delivery(message), ("failed".to_owned(), Some("550 no such user".to_owned())));
+        assert_eq!(carries(&office, &office.gateway, "retry", effect, Record::new()).await.unwrap_err(), "not_allowed");
+        carries(&office, &office.agent, "retry", effect, Record::new()).await.unwrap();
+        assert_eq!(office.delivery(message).0, "queued");
+        // After five days of failures it is given up by itself.
+        office.world.clock.advance(Duration::from_secs(5 * 24 * 3_600));
+        carries(&office, &office.gateway, "claim", effect, Record::new()).await.unwrap();
+        carries(&office, &office.gateway, "failed", effect, outcome("connection refused")).await.unwrap();
+        assert_eq!(office.delivery(message).0, "failed");
+    });
+}
+
+#[test]
+fn a_bounce_is_filed_with_what_came_back_and_makes_it_the_desks_turn() {
+    run(async {
+        let office = Office::open(13).await;
+        let (message, effect) = replied(&office).await;
+        let case = office.world.cabinet.all("case").pop().unwrap().id;
+        carries(&office, &office.gateway, "claim", effect, Record::new()).await.unwrap();
+        carries(&office, &office.gateway, "done", effect, outcome("250 ok")).await.unwrap();
+        assert_eq!(office.status(case), "pending");
+        let mut bounce =
+            arguments(Mail { id: "<d@mx>", from: "mailer-daemon@mx.example", subject: "Undelivered", automatic: true, ..MAIL });
+        bounce.extend(record([
+            ("bounced_id", vec![Value::text(format!("{message}@caps.example"))]),
+            ("bounce_note", vec![Value::text("5.1.1 no such user")]),
+        ]));
+        let filed = office.does("file_mail", bounce).await.unwrap();
+        assert_eq!(filed["case"], [Value::Reference(case)]);
+        assert_eq!(office.delivery(message), ("bounced".to_owned(), Some("5.1.1 no such user".to_owned())));
+        assert_eq!(office.status(case), "open");
     });
 }

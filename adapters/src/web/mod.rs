@@ -1,0 +1,43 @@
+//! The web: what browsers and programs say over HTTP, turned into types that cannot be wrong, and what they are told in return.
+//!
+//! [`serve`](server::serve) is the shell: it is given a listener, a router and a way to start tasks, and speaks HTTP/1.1 and 2 with or without TLS.
+//! Everything else is a core without a clock, a socket or a task: bounded readers of [`json`], [`xml`], [`form`]s and [`xml_rpc`], the framing of
+//! [`sse`], [`problem`]s, and the small fields of HTTP that have rules of their own.
+//!
+//! Routers are axum's, which is re-exported: whoever writes pages needs no other version of it.
+
+// From the connection to the request.
+pub mod limits;
+mod patient;
+pub mod server;
+pub mod tls;
+
+// What comes in.
+pub mod body;
+pub mod form;
+pub mod json;
+pub mod path;
+pub mod xml;
+pub mod xml_rpc;
+
+// Fields with rules of their own.
+pub mod accept;
+pub mod cookie;
+pub mod etag;
+pub mod idempotency;
+pub mod origin;
+pub mod token;
+
+// What goes out.
+pub mod asset;
+pub mod compression;
+pub mod headers;
+pub mod problem;
+pub mod sse;
+
+// How much of it.
+pub mod rate;
+
+pub use axum;
+pub use limits::Limits;
+pub use problem::Problem;

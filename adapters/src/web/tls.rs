@@ -1,0 +1,58 @@
+//! TLS for a server, by a certificate and key in PEM.
+
+use std::fmt;
+use std::sync::Arc;
+
+use rustls::ServerConfig;
+use rustls::crypto::ring::default_provider;
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::TlsAcceptor;
+
+/// What a server proves itself with. TLS 1.3 only: every browser of the last years speaks it.
+#[derive(Clone)]
+pub struct Tls {
+    acceptor: TlsAcceptor,
+}
+
+/// Why a certificate and a key cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// No certificate is in the file.
+    #[error("no certificate in PEM is there: {0}")]
+    Certificate(String),
+    /// No private key is in the file.
+    #[error("no private key in PEM is there: {0}")]
+    Key(rustls_pki_types::pem::Error),
+    /// They do not belong together, or are of a kind that is not known.
+    #[error("certificate and key cannot be used: {0}")]
+    Unusable(#[from] rustls::Error),
+}
+
+impl Tls {
+    /// Reads a certificate chain, the server's own first, and its key.
+    pub fn from_pem(chain: &[u8], key: &[u8]) -> Result<Self, TlsError> {
+        let chain: Vec<CertificateDer<'static>> =
+            CertificateDer::pem_slice_iter(chain).collect::<Result<_, _>>().map_err(|error| TlsError::Certificate(error.to_string()))?;
+        if chain.is_empty() {
+            return Err(TlsError::Certificate("the file holds none".to_owned()));
+        }
+        let key = PrivateKeyDer::from_pem_slice(key).map_err(TlsError::Key)?;
+        let builder = ServerConfig::builder_with_provider(Arc::new(default_provider()));
+        let mut config = builder.with_protocol_versions(&[&rustls::version::TLS13])?.with_no_client_auth().with_single_cert(chain, key)?;
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        // A resumed session saves a round trip on a bad line; tickets are kept by the client. No early data: a request may change something.
+        config.ticketer = rustls::crypto::ring::Ticketer::new()?;
+        Ok(Self { acceptor: TlsAcceptor::from(Arc::new(config)) })
+    }
+
+    pub(super) fn acceptor(&self) -> &TlsAcceptor {
+        &self.acceptor
+    }
+}
+
+impl fmt::Debug for Tls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Tls(..)")
+    }
+}

@@ -1,0 +1,1 @@
+//! What carries effects of the kind `mail` out.

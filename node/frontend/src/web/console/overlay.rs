@@ -1,0 +1,198 @@
+//! How the overlay is, as seen from this front end: sites, nodes, leader, positions, round trips, certificates about to end.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use caps_adapters::web::axum::extract::State;
+use caps_adapters::web::axum::response::{IntoResponse, Response};
+use caps_model::messages::cabinet::ReplicaRole;
+use caps_model::messages::host::HostStatus;
+use caps_overlay::{Identity, Layer, MemberState};
+use futures_util::future::join_all;
+use maud::{Markup, html};
+
+use super::super::moment::readable;
+use super::super::shown::{bytes, chip};
+use super::super::site::Site;
+use super::page::{Failed, Page};
+use super::request::Asked;
+use crate::{Client, ClientError};
+
+/// How everybody is.
+#[derive(Debug)]
+pub(super) struct Picture {
+    rows: BTreeMap<String, Vec<Row>>,
+    /// Calls that each host has answered, to tell how many a second.
+    pub(super) calls: BTreeMap<String, u64>,
+    cabinet: String,
+}
+
+#[derive(Debug)]
+struct Row {
+    name: String,
+    layer: &'static str,
+    state: String,
+    says: Vec<(&'static str, String)>,
+    round_trip: Option<Duration>,
+    loss: Option<f64>,
+    expires: Option<i64>,
+}
+
+impl Picture {
+    /// Asks everybody at once. Who does not answer is part of the picture; without any host there is none.
+    pub(super) async fn take(client: &Client, earlier: Option<(&BTreeMap<String, u64>, Duration)>) -> Result<Self, ClientError> {
+        let first = client.status().await?;
+        let directory = client.overlay().directory();
+        let hosts: Vec<(Identity, MemberState)> =
+            directory.of_layer(Layer::Host).map(|member| (member.identity.clone(), member.state)).take(NODES_MAX).collect();
+        let mut picture = Self { rows: BTreeMap::new(), calls: BTreeMap::new(), cabinet: String::new() };
+        for (identity, answer) in first.replicas.iter().take(NODES_MAX) {
+            let (site, name) = place(identity);
+            let row = match answer {
+                Ok(replica) => {
+                    picture.cabinet.clone_from(&replica.cabinet);
+                    Row {
+                        state: role(replica.role).to_owned(),
+                        says: vec![
+                            ("position", replica.position.to_string()),
+                            ("objects", replica.objects.to_string()),
+                            ("journal", bytes(replica.journal_bytes)),
+                            ("subscriptions", replica.subscriptions.to_string()),
+                        ],
+                        ..Row::new(name, "cabinet")
+                    }
+                }
+                Err(error) => Row { state: "down".to_owned(), says: vec![("", error.clone())], ..Row::new(name, "cabinet") },
+            };
+            picture.rows.entry(site).or_default().push(row);
+        }
+        let asked = join_all(hosts.iter().map(|(identity, state)| host(client, identity, *state))).await;
+        for ((identity, _), (mut row, status)) in hosts.iter().zip(asked) {
+            let (site, name) = place(identity.uri());
+            if let Some(status) = status {
+                let before = earlier.and_then(|(calls, since)| Some((calls.get(&name)?, since)));
+                if let Some((before, since)) = before.filter(|(_, since)| !since.is_zero()) {
+                    let rate = status.calls.saturating_sub(*before) as f64 / since.as_secs_f64();
+                    row.says.push(("calls/s", format!("{rate:.1}")));
+                }
+                picture.calls.insert(name, status.calls);
+            }
+            picture.rows.entry(site).or_default().push(row);
+        }
+        Ok(picture)
+    }
+
+    /// The part of the page that changes.
+    pub(super) fn render(&self, now: i64) -> Markup {
+        let nodes: Vec<&Row> = self.rows.values().flatten().collect();
+        let down = nodes.iter().filter(|row| row.state == "down").count();
+        let expiring = nodes.iter().filter(|row| row.is_expiring(now)).count();
+        html! {
+            div #overview {
+                p.summary {
+                    strong { (self.rows.len()) } " sites · " strong { (nodes.len()) } " nodes"
+                    @if down > 0 { " · " strong.late { (down) " down" } } @else { " · all up" }
+                    @if expiring > 0 { " · " strong.late { (expiring) " certificates end soon" } }
+                    @if !self.cabinet.is_empty() { " · cabinet " bdi { (self.cabinet) } }
+                }
+                div.sites {
+                    @for (site, rows) in &self.rows {
+                        section.site aria-label={ "Site " (site) } {
+                            h2 { (site) }
+                            @for row in rows { (row.render(now)) }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Row {
+    fn new(name: String, layer: &'static str) -> Self {
+        Self { name, layer, state: String::new(), says: Vec::new(), round_trip: None, loss: None, expires: None }
+    }
+
+    fn is_expiring(&self, now: i64) -> bool {
+        self.expires.is_some_and(|expires| expires.saturating_sub(now) < EXPIRES_SOON)
+    }
+
+    fn render(&self, now: i64) -> Markup {
+        html! {
+            div.node {
+                p { strong { (self.name) } " " span.hint { (self.layer) } span.grow {} (chip(&self.state)) }
+                dl {
+                    @if let Some(rtt) = self.round_trip { div { dt { "RTT" } dd { (milliseconds(rtt)) } } }
+                    @if let Some(loss) = self.loss.filter(|loss| *loss >= 0.0005) { div { dt { "loss" } dd { (format!("{:.1} %", loss * 100.0)) } } }
+                    @for (what, says) in &self.says { div { dt { (what) } dd dir="auto" { (says) } } }
+                    @if let Some(expires) = self.expires {
+                        div { dt { "certificate" } dd {
+                            @let until = &readable(expires)[..10];
+                            @if self.is_expiring(now) { strong.late { "until " (until) } } @else { "until " (until) }
+                        } }
+                    }
+                }
+            }
+        }
+    }
+}
+
+pub(super) async fn page(State(site): State<Arc<Site>>, asked: Asked) -> Result<Response, Failed> {
+    let (catalogue, profile) = (site.catalogue().await?, asked.visitor.profile().await?);
+    let picture = Picture::take(&site.client, None).await?;
+    let body = html! { h1 { "Overlay" } (picture.render(site.now_micros())) };
+    let page = Page::new(&site, "Overlay").of(&asked.visitor, &profile, &catalogue, "overlay").live("/live/overlay?".to_owned());
+    Ok(page.with(body).into_response())
+}
+
+async fn host(client: &Client, identity: &Identity, state: MemberState) -> (Row, Option<HostStatus>) {
+    let row = Row::new(identity.name().to_owned(), "host");
+    if state == MemberState::Down {
+        return (Row { state: "down".to_owned(), ..row }, None);
+    }
+    let overlay = client.overlay();
+    let Ok(pong) = overlay.ping(identity, PING).await else { return (Row { state: "down".to_owned(), ..row }, None) };
+    let loss = overlay.peers().into_iter().find(|peer| peer.identity == *identity).map(|peer| peer.loss);
+    let expires = Some(pong.certificate_expires.saturating_mul(1_000_000));
+    let row = Row { round_trip: Some(pong.rtt), loss, expires, ..row };
+    match client.status_of(identity).await {
+        Ok(status) => {
+            let says = vec![("calls", status.calls.to_string()), ("subscriptions", status.subscriptions.to_string())];
+            (Row { state: "up".to_owned(), says, ..row }, Some(status))
+        }
+        Err(error) => (Row { state: "up".to_owned(), says: vec![("", error.to_string())], ..row }, None),
+    }
+}
+
+/// Site and name in an identity.
+fn place(identity: &str) -> (String, String) {
+    match Identity::parse(identity) {
+        Ok(identity) => (identity.site().unwrap_or_default().to_owned(), identity.name().to_owned()),
+        Err(_) => (String::new(), identity.to_owned()),
+    }
+}
+
+fn role(role: ReplicaRole) -> &'static str {
+    match role {
+        ReplicaRole::Leader => "leader",
+        ReplicaRole::Follower => "follower",
+        ReplicaRole::Candidate => "candidate",
+        ReplicaRole::Learner => "learner",
+        ReplicaRole::Outside => "outside",
+    }
+}
+
+fn milliseconds(time: Duration) -> String {
+    let micros = time.as_micros();
+    if micros < 10_000 { format!("{:.1} ms", time.as_secs_f64() * 1e3) } else { format!("{} ms", micros / 1_000) }
+}
+
+/// One node that does not answer must not hold the picture up.
+const PING: Duration = Duration::from_secs(1);
+
+/// Certificates that end within 30 days are said.
+const EXPIRES_SOON: i64 = 30 * 86_400 * 1_000_000;
+
+/// Nodes of a picture.
+const NODES_MAX: usize = 200;

@@ -1,0 +1,74 @@
+//! What a front end serves to the outside: web pages and services, mail.
+
+pub(super) mod check;
+pub(super) mod file;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// What a node of layer 4 serves while `caps run` runs it. One that serves nothing is what commands act as.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FrontEnd {
+    /// The console and the web services, if it serves them.
+    pub web: Option<Web>,
+    /// Mail, if it takes or sends any.
+    pub mail: Option<Mail>,
+}
+
+/// The console and the web services.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Web {
+    /// The TCP address it listens on.
+    pub listen: SocketAddr,
+    /// The certificate chain and the key, as PEM files, with which it speaks TLS; `None`: it speaks plain HTTP.
+    pub tls: Option<Pair>,
+    /// Whether browsers come through a proxy that speaks TLS for it.
+    pub behind_tls: bool,
+}
+
+/// The mail gateway.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mail {
+    /// The TCP address it takes mail on; `None`: it takes none.
+    pub listen: Option<SocketAddr>,
+    /// The host name that it greets with, and that its `Received` fields and Message-IDs bear.
+    pub host: String,
+    /// For whom it takes mail: addresses, or domains as `@example.org`.
+    pub recipients: Vec<String>,
+    /// The certificate chain and the key, as PEM files, with which it offers STARTTLS; `None`: it offers none.
+    pub tls: Option<Pair>,
+    /// The mail server that takes what it sends, as `smtp://` or `smtps://`; `None`: it sends nothing.
+    pub relay: Option<String>,
+    /// How mail that it sends is signed; `None`: not.
+    pub dkim: Option<Dkim>,
+    /// How long it waits before it tries again, the first time; then twice as long each time.
+    pub retry: Duration,
+}
+
+/// A certificate chain and its key, as PEM files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pair {
+    /// The chain.
+    pub certificate: PathBuf,
+    /// The key.
+    pub key: PathBuf,
+}
+
+/// How mail is signed (RFC 6376).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dkim {
+    /// The domain that signs.
+    pub domain: String,
+    /// Under which name its key is found.
+    pub selector: String,
+    /// The private key, a PEM file.
+    pub key: PathBuf,
+}
+
+impl FrontEnd {
+    /// Whether there is something to run.
+    pub fn serves(&self) -> bool {
+        self.web.is_some() || self.mail.is_some()
+    }
+}

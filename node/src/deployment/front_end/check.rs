@@ -1,0 +1,218 @@
+//! From what the file says of a front end to what makes sense.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use caps_certs_gen::Layer;
+use toml::Spanned;
+
+use super::{Dkim, FrontEnd, Mail, Pair, Web, file};
+use crate::deployment::Node;
+use crate::deployment::check::{Complaint, address, complain};
+use crate::deployment::file::Node as Written;
+
+/// Gives each node of layer 4 what it serves. `base` is where relative files start.
+pub(in super::super) fn front_ends(base: &Path, domain: &str, nodes: &mut [Node], written: &[Written]) -> Result<(), Complaint> {
+    let mut taken = Taken::default();
+    for (node, written) in nodes.iter_mut().zip(written) {
+        let place = written.web.as_ref().map(|web| web.span().start).or(written.mail.as_ref().map(|mail| mail.span().start));
+        if let Some(place) = place.filter(|_| node.layer != Layer::FrontEnd) {
+            let problem = format!("{} is of layer {}: web and mail are for front ends, layer 4", node.name, node.layer.number());
+            return Err((place, problem));
+        }
+        let web = written.web.as_ref().map(|web| self::web(base, node, web.get_ref(), &mut taken)).transpose()?;
+        let mail = written.mail.as_ref().map(|mail| self::mail(base, domain, node, mail, &mut taken)).transpose()?;
+        node.front_end = FrontEnd { web, mail };
+    }
+    Ok(())
+}
+
+/// Who listens where: TCP, of which the overlay's addresses know nothing.
+#[derive(Default)]
+struct Taken(BTreeMap<SocketAddr, String>);
+
+impl Taken {
+    fn take(&mut self, node: &Node, text: &Spanned<String>) -> Result<SocketAddr, Complaint> {
+        let listen = address(text)?;
+        match self.0.insert(listen, node.name.clone()) {
+            Some(other) => Err(complain(text, format!("{listen} is taken by {other}: give {} another port", node.name))),
+            None => Ok(listen),
+        }
+    }
+}
+
+fn web(base: &Path, node: &Node, written: &file::Web, taken: &mut Taken) -> Result<Web, Complaint> {
+    let tls = pair(base, written.certificate.as_ref(), written.key.as_ref())?;
+    Ok(Web { listen: taken.take(node, &written.listen)?, tls, behind_tls: written.behind_tls })
+}
+
+/// A certificate and its key: both or neither.
+fn pair(base: &Path, certificate: Option<&Spanned<String>>, key: Option<&Spanned<String>>) -> Result<Option<Pair>, Complaint> {
+    match (certificate, key) {
+        (Some(certificate), Some(key)) => Ok(Some(Pair { certificate: base.join(certificate.get_ref()), key: base.join(key.get_ref()) })),
+        (None, None) => Ok(None),
+        (Some(one), None) => Err(complain(one, "a certificate needs its key: add key = \"FILE\"".to_owned())),
+        (None, Some(one)) => Err(complain(one, "a key needs its certificate: add certificate = \"FILE\"".to_owned())),
+    }
+}
+
+fn mail(base: &Path, domain: &str, node: &Node, written: &Spanned<file::Mail>, taken: &mut Taken) -> Result<Mail, Complaint> {
+    let mail = written.get_ref();
+    if mail.listen.is_none() && mail.relay.is_none() {
+        return Err(complain(
+            written,
+            "a mail gateway takes mail (listen = \"ADDRESS:PORT\"), or sends some (relay = \"smtp://SERVER\"), or both".to_owned(),
+        ));
+    }
+    let tls = pair(base, mail.certificate.as_ref(), mail.key.as_ref())?;
+    Ok(Mail {
+        listen: mail.listen.as_ref().map(|listen| taken.take(node, listen)).transpose()?,
+        host: mail.host.as_ref().map_or_else(|| Ok(format!("{}.{domain}", node.name)), host)?,
+        recipients: recipients(domain, mail)?,
+        tls,
+        relay: mail.relay.as_ref().map(relay).transpose()?,
+        dkim: mail.dkim.as_ref().map(|dkim| Dkim {
+            domain: dkim.domain.clone().unwrap_or_else(|| domain.to_owned()),
+            selector: dkim.selector.clone(),
+            key: base.join(&dkim.key),
+        }),
+        retry: mail.retry.as_ref().map_or(Ok(RETRY), retry)?,
+    })
+}
+
+fn host(text: &Spanned<String>) -> Result<String, Complaint> {
+    let host = text.get_ref();
+    let is_label =
+        |label: &str| !label.is_empty() && label.len() <= 63 && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+    match host.len() <= 253 && host.split('.').all(is_label) {
+        true => Ok(host.clone()),
+        false => Err(complain(text, format!("{host:?} is not a host name: write it as mx.example.org"))),
+    }
+}
+
+fn recipients(domain: &str, mail: &file::Mail) -> Result<Vec<String>, Complaint> {
+    let Some(written) = &mail.recipients else { return Ok(vec![format!("@{domain}")]) };
+    if written.get_ref().is_empty() {
+        return Err(complain(
+            written,
+            "no recipients: name those for whom mail is taken, as \"desk@example.org\" or \"@example.org\"".to_owned(),
+        ));
+    }
+    let one = |text: &Spanned<String>| match text.get_ref().rsplit_once('@') {
+        Some((_, domain)) if !domain.is_empty() => Ok(text.get_ref().to_lowercase()),
+        _ => {
+            Err(complain(text, format!("{:?} is neither an address nor a domain: write desk@example.org or @example.org", text.get_ref())))
+        }
+    };
+    written.get_ref().iter().map(one).collect()
+}
+
+fn relay(text: &Spanned<String>) -> Result<String, Complaint> {
+    let relay = text.get_ref();
+    match relay.strip_prefix("smtp://").or_else(|| relay.strip_prefix("smtps://")).is_some_and(|rest| !rest.is_empty()) {
+        true => Ok(relay.clone()),
+        // It may hold a password: it is not repeated.
+        false => Err(complain(text, "a relay is written as smtp://SERVER:PORT, or smtps://USER:PASSWORD@SERVER".to_owned())),
+    }
+}
+
+fn retry(text: &Spanned<String>) -> Result<Duration, Complaint> {
+    let written = text.get_ref();
+    let retry =
+        humantime::parse_duration(written).map_err(|_| complain(text, format!("{written:?} is not a duration: write it as 30s or 5m")))?;
+    match (RETRY_MIN..=RETRY_MAX).contains(&retry) {
+        true => Ok(retry),
+        false => Err(complain(text, format!("mail is tried again after 100ms to 1h, not {written}"))),
+    }
+}
+
+/// The first pause of a mail that could not be sent: servers that defer unknown senders expect a minute or more (RFC 6647 section 5).
+const RETRY: Duration = Duration::from_secs(60);
+const RETRY_MIN: Duration = Duration::from_millis(100);
+const RETRY_MAX: Duration = Duration::from_secs(3_600);
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use crate::deployment::Deployment;
+
+    const GOOD: &str = r#"
+domain = "pumps.example"
+site = [{ name = "lund" }]
+cabinet = { voters = ["store-lund"] }
+
+[[node]]
+name = "store-lund"
+site = "lund"
+layer = 1
+listen = "127.0.0.1:4101"
+
+[[node]]
+name = "gateway-lund"
+site = "lund"
+layer = 4
+web = { listen = "127.0.0.1:8080" }
+
+[node.mail]
+listen = "127.0.0.1:2525"
+relay = "smtps://user:secret@mail.example"
+retry = "5s"
+"#;
+
+    fn parse(text: &str) -> Result<Deployment, String> {
+        Deployment::parse(Path::new("etc/caps.toml"), text).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn front_end_gets_what_the_file_says_and_sane_defaults() {
+        let deployment = parse(GOOD).unwrap();
+        let front_end = &deployment.node("gateway-lund").unwrap().front_end;
+        assert!(front_end.serves());
+        let mail = front_end.mail.clone().unwrap();
+        assert_eq!((mail.host.as_str(), mail.recipients.as_slice()), ("gateway-lund.pumps.example", &["@pumps.example".to_owned()][..]));
+        assert!(!deployment.node("store-lund").unwrap().front_end.serves());
+        let with = parse(
+            &GOOD.replace("retry =", "certificate = \"c.pem\"\nkey = \"/k.pem\"\ndkim = { selector = \"s1\", key = \"d.pem\" }\nretry ="),
+        )
+        .unwrap();
+        let mail = with.node("gateway-lund").unwrap().front_end.mail.clone().unwrap();
+        assert_eq!(mail.tls.unwrap().certificate, Path::new("etc/c.pem"));
+        assert_eq!(mail.dkim.unwrap().domain, "pumps.example");
+    }
+
+    #[test]
+    fn each_mistake_is_named_with_its_line() {
+        let table = [
+            (
+                "layer = 4",
+                "layer = 2\nlisten = \"127.0.0.1:4201\"",
+                "etc/caps.toml:17: gateway-lund is of layer 2: web and mail are for front ends",
+            ),
+            ("127.0.0.1:2525", "127.0.0.1:8080", "etc/caps.toml:19: 127.0.0.1:8080 is taken by gateway-lund"),
+            ("127.0.0.1:2525", "2525", "etc/caps.toml:19: \"2525\" is not an address"),
+            (
+                "listen = \"127.0.0.1:2525\"\nrelay = \"smtps://user:secret@mail.example\"\n",
+                "",
+                "etc/caps.toml:18: a mail gateway takes mail",
+            ),
+            ("smtps://", "http://", "etc/caps.toml:20: a relay is written as smtp://SERVER:PORT"),
+            ("retry = \"5s\"", "retry = \"0s\"", "etc/caps.toml:21: mail is tried again after 100ms to 1h, not 0s"),
+            ("retry = \"5s\"", "retry = \"soon\"", "etc/caps.toml:21: \"soon\" is not a duration"),
+            ("retry =", "recipients = []\nretry =", "etc/caps.toml:21: no recipients"),
+            ("retry =", "recipients = [\"desk\"]\nretry =", "etc/caps.toml:21: \"desk\" is neither an address nor a domain"),
+            ("retry =", "host = \"a b\"\nretry =", "etc/caps.toml:21: \"a b\" is not a host name"),
+            ("retry =", "key = \"k.pem\"\nretry =", "etc/caps.toml:21: a key needs its certificate"),
+            ("8080\" }", "8080\", key = \"k.pem\" }", "etc/caps.toml:16: a key needs its certificate"),
+            ("retry =", "port = 25\nretry =", "etc/caps.toml:21: unknown field `port`"),
+        ];
+        for (from, to, expected) in table {
+            assert!(GOOD.contains(from), "{from}");
+            let error = parse(&GOOD.replacen(from, to, 1)).unwrap_err();
+            assert!(error.starts_with(expected), "{to}: {error}");
+            assert!(!error.contains("secret"), "{error}");
+        }
+    }
+}
