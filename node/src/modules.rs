@@ -9,10 +9,10 @@ use caps_model::Schema;
 /// Their names.
 pub const NAMES: [&str; 1] = ["casedesk"];
 
-/// The module of this name.
-pub fn named(name: &str) -> Option<Arc<dyn Module>> {
+/// The module of this name, for the company whose domain this is.
+pub fn named(name: &str, domain: &str) -> Option<Arc<dyn Module>> {
     match name {
-        "casedesk" => Some(Arc::new(caps_modules::CaseDesk::default())),
+        "casedesk" => Some(Arc::new(caps_modules::CaseDesk::new(format!("desk@{domain}")))),
         _ => None,
     }
 }
@@ -20,6 +20,7 @@ pub fn named(name: &str) -> Option<Arc<dyn Module>> {
 /// What a host that loads these modules declares, the built-in ones and the attributes that the host adds included; nothing when they do not go
 /// together, which the host then says.
 pub fn schemas(names: &[String]) -> Vec<Schema> {
-    let loaded = names.iter().filter_map(|name| named(name)).collect();
+    // What they declare is the same in every domain.
+    let loaded = names.iter().filter_map(|name| named(name, "invalid")).collect();
     Catalogue::with_built_in(loaded).map(|catalogue| catalogue.schemas()).unwrap_or_default()
 }

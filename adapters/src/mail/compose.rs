@@ -16,7 +16,7 @@ use lettre::{
 use sha2::{Digest, Sha256};
 
 use super::{
-    LineEndings, Mailbox, MessageId,
+    LineEndings, Mailbox, MessageId, Signer,
     body::{file_name, tidy},
     encoded_word,
     fields::{cut, printable},
@@ -141,10 +141,22 @@ impl Draft {
     /// # Errors
     /// A [`ComposeError`] that names the field.
     pub fn compose(&self) -> Result<Vec<u8>, ComposeError> {
+        self.compose_signed(None)
+    }
+
+    /// Writes the message, and signs it if there is somebody to sign. The signature bears the time of signing: two of one draft differ in that.
+    ///
+    /// # Errors
+    /// A [`ComposeError`] that names the field.
+    pub fn compose_signed(&self, signer: Option<&Signer>) -> Result<Vec<u8>, ComposeError> {
         self.check_counts()?;
         let builder = self.fields()?;
         let message = if self.attachments.is_empty() { builder.singlepart(self.text_part()) } else { builder.multipart(self.parts()?) };
-        let bytes = message.map_err(|error| ComposeError::Builder { reason: error.to_string() })?.formatted();
+        let mut message = message.map_err(|error| ComposeError::Builder { reason: error.to_string() })?;
+        if let Some(signer) = signer {
+            signer.sign(&mut message);
+        }
+        let bytes = message.formatted();
         if bytes.len() > MESSAGE_BYTES_MAX {
             return Err(ComposeError::TooLong { what: "message", limit: MESSAGE_BYTES_MAX });
         }

@@ -36,6 +36,7 @@ mod message_id;
 mod part;
 mod refusal;
 mod report;
+mod sign;
 pub mod smtp;
 mod unreadable;
 
@@ -47,6 +48,7 @@ pub use message::{Attachment, Message};
 pub use message_id::MessageId;
 pub use refusal::Refusal;
 pub use report::{Action, DeliveryReport, RecipientReport, Status};
+pub use sign::{Signer, SignerError};
 pub use unreadable::Unreadable;
 
 #[cfg(test)]

@@ -10,7 +10,6 @@
 pub mod limits;
 mod patient;
 pub mod server;
-pub mod tls;
 
 // What comes in.
 pub mod body;

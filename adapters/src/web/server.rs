@@ -28,8 +28,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
 
 use super::patient::Patient;
-use super::tls::Tls;
 use super::{Limits, Problem, path};
+use crate::tls::Tls;
 
 /// A task of a server.
 pub type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -106,7 +106,7 @@ pub async fn serve(listener: TcpListener, router: Router, tls: Option<Tls>, limi
             let Some(tls) = tls else {
                 return connection(http1, watcher, Patient::new(stream, None, limits.silence_within), requests).await;
             };
-            match timeout(limits.handshake_within, tls.acceptor().accept(stream)).await {
+            match timeout(limits.handshake_within, tls.accept(stream)).await {
                 Ok(Ok(stream)) if stream.get_ref().1.alpn_protocol() == Some(b"h2") => {
                     connection(http2, watcher, Patient::new(stream, Some(limits.silence_within), limits.silence_within), requests).await;
                 }

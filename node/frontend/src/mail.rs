@@ -8,6 +8,8 @@ mod connection;
 mod filing;
 pub mod listener;
 mod room;
+mod sending;
 
 pub use filing::Filing;
 pub use listener::Listener;
+pub use sending::Sending;

@@ -216,7 +216,7 @@ fn replicas(names: &[Spanned<String>], nodes: &[Node], others: &[String]) -> Res
 
 fn modules(names: &[Spanned<String>]) -> Result<Vec<String>, Complaint> {
     for name in names {
-        if known::named(name.get_ref()).is_none() {
+        if !known::NAMES.contains(&name.get_ref().as_str()) {
             let known = known::NAMES.join(", ");
             return Err(complain(name, format!("there is no module {:?}; this build has {known}", name.get_ref())));
         }

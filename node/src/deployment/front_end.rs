@@ -4,8 +4,11 @@ pub(super) mod check;
 pub(super) mod file;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+use anyhow::Context;
+use caps_adapters::tls::{Tls, TlsError};
 
 /// What a node of layer 4 serves while `caps run` runs it. One that serves nothing is what commands act as.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -64,6 +67,16 @@ pub struct Dkim {
     pub selector: String,
     /// The private key, a PEM file.
     pub key: PathBuf,
+}
+
+impl Pair {
+    /// Reads both files.
+    pub(crate) fn read(&self, of_pem: impl FnOnce(&[u8], &[u8]) -> Result<Tls, TlsError>) -> anyhow::Result<Tls> {
+        let read = |path: &Path| std::fs::read(path).with_context(|| format!("cannot read {}", path.display()));
+        let (chain, key) = (read(&self.certificate)?, read(&self.key)?);
+        of_pem(&chain, &key)
+            .with_context(|| format!("{} and {} are no certificate and key", self.certificate.display(), self.key.display()))
+    }
 }
 
 impl FrontEnd {

@@ -15,7 +15,7 @@ pub(super) async fn start(deployment: &Deployment, node: &Node, place: Place) ->
     let Place { environment, credentials, anchors } = place;
     let declared = deployment.cabinet_of(node);
     let cabinet = Arc::new(OverlayCabinet::new(declared.services()));
-    let loaded = declared.modules.iter().filter_map(|name| modules::named(name)).collect();
+    let loaded = declared.modules.iter().filter_map(|name| modules::named(name, &deployment.domain)).collect();
     let host = Host::new(node.identity.clone(), loaded, cabinet.clone(), HostEnvironment::from(&environment))?;
     let service = Arc::new(HostService::new(host.clone(), declared.services()));
     let overlay = Overlay::start(credentials, anchors, server_config(deployment, node), vec![service], environment).await?;

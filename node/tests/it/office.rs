@@ -68,11 +68,6 @@ impl Office {
         self.running.remove(node).unwrap().terminate()
     }
 
-    /// The number of a node's process.
-    pub(crate) fn pid(&self, node: &str) -> u32 {
-        self.running[node].pid()
-    }
-
     /// The replica that leads now.
     pub(crate) fn leader(&self) -> String {
         let picture = until("a replica leads", || {

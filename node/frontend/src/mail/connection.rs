@@ -18,10 +18,11 @@ use crate::Stopping;
 pub(super) async fn serve(stream: TcpStream, peer: IpAddr, shared: Arc<Shared>, mut stopping: Stopping) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let mut talk = Talk { session: Session::new(shared.settings.clone(), peer), share: shared.room.share(), step: None, shared };
-    match talk.plain(stream, &mut stopping).await? {
-        Some(_stream) => Ok(()),
-        None => Ok(()),
-    }
+    let Some(stream) = talk.over(stream, &mut stopping).await? else { return Ok(()) };
+    let Some(tls) = talk.shared.tls.clone() else { return Ok(()) };
+    let encrypted = timeout(talk.shared.settings.handshake_time, tls.accept(stream)).await.map_err(|_| io::ErrorKind::TimedOut)??;
+    talk.session.handle_tls_established();
+    talk.over(encrypted, &mut stopping).await.map(drop)
 }
 
 /// A session, and what surrounds it.
@@ -42,7 +43,7 @@ enum Came {
 
 impl Talk {
     /// Talks until the end, or until the client asks for TLS: then the stream is given back.
-    async fn plain<S: AsyncRead + AsyncWrite + Unpin>(&mut self, mut stream: S, stopping: &mut Stopping) -> io::Result<Option<S>> {
+    async fn over<S: AsyncRead + AsyncWrite + Unpin>(&mut self, mut stream: S, stopping: &mut Stopping) -> io::Result<Option<S>> {
         let mut bytes = vec![0; READ_BYTES_MAX];
         loop {
             while let Some(output) = self.session.poll_output() {

@@ -6,7 +6,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use caps_adapters::mail::smtp::Settings;
+use caps_adapters::mail::smtp::{Settings, Tls as Encryption};
+use caps_adapters::tls::Tls;
 use caps_overlay::Tasks;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
@@ -29,6 +30,7 @@ pub struct Listener {
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) settings: Arc<Settings>,
+    pub(super) tls: Option<Tls>,
     pub(super) filing: Filing,
     pub(super) room: Room,
     /// Connections by the address they come from.
@@ -42,11 +44,12 @@ struct Place {
 }
 
 impl Listener {
-    /// Listens, and takes connections on tasks of their own.
-    pub async fn start(listen: SocketAddr, settings: Settings, filing: Filing, tasks: &Tasks) -> io::Result<Self> {
+    /// Listens, and takes connections on tasks of their own. STARTTLS is offered if there is something to prove ourselves with.
+    pub async fn start(listen: SocketAddr, mut settings: Settings, tls: Option<Tls>, filing: Filing, tasks: &Tasks) -> io::Result<Self> {
+        settings.tls = if tls.is_some() { Encryption::Offered } else { Encryption::Off };
         let socket = TcpListener::bind(listen).await?;
         let address = socket.local_addr()?;
-        let shared = Arc::new(Shared { settings: Arc::new(settings), filing, room: Room::new(ROOM_BYTES), crowd: Mutex::default() });
+        let shared = Arc::new(Shared { settings: Arc::new(settings), tls, filing, room: Room::new(ROOM_BYTES), crowd: Mutex::default() });
         let (stop, stopping) = Stop::new();
         tasks.spawn(accept(socket, shared.clone(), stopping, tasks.clone()));
         Ok(Self { address, shared, stop })

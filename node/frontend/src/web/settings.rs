@@ -2,8 +2,8 @@
 
 use std::net::SocketAddr;
 
+use caps_adapters::tls::Tls;
 use caps_adapters::web::Limits;
-use caps_adapters::web::tls::Tls;
 
 /// Settings of a web front end.
 #[derive(Clone, Debug)]

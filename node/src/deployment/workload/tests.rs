@@ -111,7 +111,11 @@ fn each_mistake_is_named_with_its_line() {
         ("connect = true", "", "16: this step does nothing: it is one of connect, login,"),
         ("connect = true", "conect = true", "17: unknown field `conect`"),
         ("user = \"astrid\"", "user = \"\"", "20: the user has no name"),
-        ("entity = \"case\"", "entity = \"kase\"", "23: no module declares an entity \"kase\"; there are user, group, session, customer"),
+        (
+            "entity = \"case\"",
+            "entity = \"kase\"",
+            "23: no module declares an entity \"kase\"; there are user, group, session, effect, customer",
+        ),
         ("status = open and", "status = open end", "23: the filter, at character 15: expected 'and', 'or' or the end, found 'end'"),
         ("status = open and", "state = open and", "23: case has no attribute state; it has"),
         ("number < 3", "number < three", "23: number is of kind int, and three is of kind text: nothing satisfies that"),

@@ -1,18 +1,31 @@
 //! A mail gateway, as the deployment file describes it.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use anyhow::Context;
+use caps_adapters::mail::Signer;
+use caps_adapters::mail::deliver::Relay;
 use caps_adapters::mail::smtp::{Address, Destinations, Domain, Settings};
-use caps_frontend::Client;
-use caps_frontend::mail::{Filing, Listener};
+use caps_adapters::tls::Tls;
+use caps_frontend::mail::{Filing, Listener, Sending};
+use caps_frontend::{Client, Stop, effects};
+use tokio::sync::oneshot;
 
-use crate::deployment::front_end::Mail;
+use crate::deployment::front_end::{Dkim, Mail};
 
 /// A mail gateway at work.
 #[derive(Debug)]
 pub(super) struct MailGateway {
     listener: Option<Listener>,
+    sender: Option<Sender>,
+}
+
+/// What carries mail out, until it is told to stop.
+#[derive(Debug)]
+struct Sender {
+    stop: Stop,
+    ended: oneshot::Receiver<()>,
 }
 
 impl MailGateway {
@@ -23,15 +36,20 @@ impl MailGateway {
             match mail.listen {
                 Some(listen) => {
                     let settings = Settings::new(host.clone(), destinations(&mail.recipients)?);
+                    let tls = mail.tls.as_ref().map(|pair| pair.read(Tls::for_mail)).transpose()?;
                     let tasks = client.overlay().environment().tasks.clone();
-                    let listener = Listener::start(listen, settings, Filing::new(client.clone(), host), &tasks).await;
+                    let listener = Listener::start(listen, settings, tls, Filing::new(client.clone(), host.clone()), &tasks).await;
                     Some(listener.with_context(|| {
                         format!("cannot take mail on {listen}: if another process has it, end that one or change `listen`")
                     })?)
                 }
                 None => None,
             };
-        Ok(Self { listener })
+        let sender = match &mail.relay {
+            Some(relay) => Some(Sender::start(mail, relay, &host, client)?),
+            None => None,
+        };
+        Ok(Self { listener, sender })
     }
 
     /// Where it takes mail, if it does.
@@ -41,10 +59,39 @@ impl MailGateway {
 
     /// Takes no more, and finishes what was taken.
     pub(super) async fn stop(self) {
+        if let Some(sender) = &self.sender {
+            sender.stop.now();
+        }
         if let Some(listener) = self.listener {
             listener.stop().await;
         }
+        if let Some(sender) = self.sender {
+            // That it is gone means the same.
+            sender.ended.await.ok();
+        }
     }
+}
+
+impl Sender {
+    fn start(mail: &Mail, relay: &str, host: &Domain, client: Client) -> anyhow::Result<Self> {
+        let relay = Relay::parse(relay, host)?;
+        let signer = mail.dkim.as_ref().map(signer).transpose()?;
+        let sending = Arc::new(Sending::new(relay, signer, mail.retry));
+        let (stop, mut stopping) = Stop::new();
+        let (done, ended) = oneshot::channel();
+        let tasks = client.overlay().environment().tasks.clone();
+        tasks.spawn(async move {
+            effects::carry(client, sending, stopping.stopped()).await;
+            // Nobody may be waiting.
+            done.send(()).ok();
+        });
+        Ok(Self { stop, ended })
+    }
+}
+
+fn signer(dkim: &Dkim) -> anyhow::Result<Signer> {
+    let key = std::fs::read_to_string(&dkim.key).with_context(|| format!("cannot read the DKIM key {}", dkim.key.display()))?;
+    Signer::new(&domain(&dkim.domain)?, &dkim.selector, &key).with_context(|| format!("cannot sign with {}", dkim.key.display()))
 }
 
 fn destinations(recipients: &[String]) -> anyhow::Result<Destinations> {

@@ -1,20 +1,18 @@
 //! The web front end, as the deployment file describes it.
 
 use std::net::SocketAddr;
-use std::path::Path;
 
-use anyhow::Context;
-use caps_adapters::web::tls::Tls;
+use caps_adapters::tls::Tls;
 use caps_frontend::Client;
 use caps_frontend::web::{Server, Settings};
 
-use crate::deployment::front_end::{Pair, Web};
+use crate::deployment::front_end::Web;
 
 /// Listens for browsers and programs.
 pub(super) async fn start(web: &Web, client: Client) -> anyhow::Result<Server> {
     let mut settings = Settings::new(web.listen);
     if let Some(pair) = &web.tls {
-        settings = settings.tls(tls(pair)?);
+        settings = settings.tls(pair.read(Tls::for_web)?);
     }
     settings.secure |= web.behind_tls;
     warn_of_plain(web.listen, &settings);
@@ -26,11 +24,4 @@ fn warn_of_plain(listen: SocketAddr, settings: &Settings) {
     if !settings.secure && !listen.ip().is_loopback() {
         tracing::warn!(%listen, "plain HTTP beyond this machine: give `certificate` and `key`, or `behind_tls = true` where a proxy speaks TLS");
     }
-}
-
-fn tls(pair: &Pair) -> anyhow::Result<Tls> {
-    let read = |path: &Path| std::fs::read(path).with_context(|| format!("cannot read {}", path.display()));
-    let (chain, key) = (read(&pair.certificate)?, read(&pair.key)?);
-    Tls::from_pem(&chain, &key)
-        .with_context(|| format!("{} and {} are no certificate and key", pair.certificate.display(), pair.key.display()))
 }

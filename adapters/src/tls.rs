@@ -1,15 +1,17 @@
 //! TLS for a server, by a certificate and key in PEM.
 
-use std::fmt;
 use std::sync::Arc;
+use std::{fmt, io};
 
-use rustls::ServerConfig;
 use rustls::crypto::ring::default_provider;
+use rustls::{ServerConfig, SupportedProtocolVersion};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
-/// What a server proves itself with. TLS 1.3 only: every browser of the last years speaks it.
+/// What a server proves itself with.
 #[derive(Clone)]
 pub struct Tls {
     acceptor: TlsAcceptor,
@@ -30,8 +32,17 @@ pub enum TlsError {
 }
 
 impl Tls {
-    /// Reads a certificate chain, the server's own first, and its key.
-    pub fn from_pem(chain: &[u8], key: &[u8]) -> Result<Self, TlsError> {
+    /// For browsers and programs: a certificate chain, the server's own first, and its key. TLS 1.3 only: every browser of the last years speaks it.
+    pub fn for_web(chain: &[u8], key: &[u8]) -> Result<Self, TlsError> {
+        Self::from_pem(chain, key, &[&rustls::version::TLS13], &[b"h2", b"http/1.1"])
+    }
+
+    /// For mail servers, of which some are old: TLS 1.2, too. What they would do without is to send in the clear (RFC 7435).
+    pub fn for_mail(chain: &[u8], key: &[u8]) -> Result<Self, TlsError> {
+        Self::from_pem(chain, key, rustls::ALL_VERSIONS, &[])
+    }
+
+    fn from_pem(chain: &[u8], key: &[u8], versions: &[&'static SupportedProtocolVersion], protocols: &[&[u8]]) -> Result<Self, TlsError> {
         let chain: Vec<CertificateDer<'static>> =
             CertificateDer::pem_slice_iter(chain).collect::<Result<_, _>>().map_err(|error| TlsError::Certificate(error.to_string()))?;
         if chain.is_empty() {
@@ -39,15 +50,16 @@ impl Tls {
         }
         let key = PrivateKeyDer::from_pem_slice(key).map_err(TlsError::Key)?;
         let builder = ServerConfig::builder_with_provider(Arc::new(default_provider()));
-        let mut config = builder.with_protocol_versions(&[&rustls::version::TLS13])?.with_no_client_auth().with_single_cert(chain, key)?;
-        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        let mut config = builder.with_protocol_versions(versions)?.with_no_client_auth().with_single_cert(chain, key)?;
+        config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
         // A resumed session saves a round trip on a bad line; tickets are kept by the client. No early data: a request may change something.
         config.ticketer = rustls::crypto::ring::Ticketer::new()?;
         Ok(Self { acceptor: TlsAcceptor::from(Arc::new(config)) })
     }
 
-    pub(super) fn acceptor(&self) -> &TlsAcceptor {
-        &self.acceptor
+    /// Becomes the server of an encrypted stream. Whoever calls it bounds how long that may take.
+    pub async fn accept<S: AsyncRead + AsyncWrite + Unpin>(&self, stream: S) -> io::Result<TlsStream<S>> {
+        self.acceptor.accept(stream).await
     }
 }
 
