@@ -5,6 +5,7 @@ mod corpus;
 mod gateway;
 mod live;
 mod people;
+mod sink;
 mod story;
 mod verdict;
 mod watcher;
@@ -15,13 +16,15 @@ use anyhow::Context;
 use clap::Args;
 
 use crate::cli::Global;
+use caps_overlay::Tasks;
 use company::Company;
+use sink::Sink;
 
 /// Show a three-site company at work on this machine.
 ///
 /// Makes certificates and caps.toml for the sites lund, goteborg and kiruna, starts a replica and a host at each as processes of their own on
-/// free loopback ports, and front ends at some of them and at a fourth site, malmo. Files real-looking mails and shows what becomes of them,
-/// until Ctrl-C. With --once it plays a fixed story instead: mail from two front ends at once, the leader killed five times in mid-load, a
+/// free loopback ports, and front ends at some of them and at a fourth site, malmo: two consoles for browsers, and a gateway that takes mail by SMTP
+/// and sends replies to a sink, which the demo shows. Files real-looking mails and shows what becomes of them, until Ctrl-C. With --once it plays a fixed story instead: mail from two front ends at once, the leader killed five times in mid-load, a
 /// host killed, everything restarted and compared. The exit status says whether anything was lost.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  caps demo\n  caps demo --dir /tmp/pumps\n  caps demo --once --json")]
@@ -37,12 +40,15 @@ pub struct Demo {
 impl Demo {
     pub(crate) async fn run(&self, global: &Global) -> anyhow::Result<()> {
         let directory = self.directory()?;
-        let mut company = Company::found(&directory).await?;
+        let tasks = Tasks::default();
+        let sink = Sink::open(&tasks).await?;
+        let mut company = Company::found(&directory, sink.address()).await?;
         let played = match self.once {
             true => story::play(&mut company, global.json).await,
-            false => live::show(&mut company).await,
+            false => live::show(&mut company, &sink).await,
         };
         company.stop().await;
+        tasks.shutdown().await;
         let kept = played.is_err() || self.dir.is_some();
         if kept {
             eprintln!("certificates, data and logs are in {}", directory.display());

@@ -19,10 +19,21 @@ pub(crate) struct Plan {
     pub(crate) domain: String,
     /// Sites with a replica and a host each.
     pub(crate) server_sites: Vec<String>,
-    /// The front ends: name and site. Their sites may have nothing else.
-    pub(crate) front_ends: Vec<(String, String)>,
+    /// The front ends. Their sites may have nothing else.
+    pub(crate) front_ends: Vec<FrontEnd>,
     /// The addresses of the replicas and hosts: two for each server site, in this order.
     pub(crate) addresses: Vec<SocketAddr>,
+}
+
+/// A front end that a new deployment shall have.
+#[derive(Debug, Clone)]
+pub(crate) struct FrontEnd {
+    /// Its name.
+    pub(crate) name: String,
+    /// Its site.
+    pub(crate) site: String,
+    /// What it serves, as it stands in `caps.toml`; lines, or nothing.
+    pub(crate) serves: String,
 }
 
 /// Makes `certs/` and `caps.toml` in a directory that has neither. Returns the path of the latter.
@@ -67,7 +78,7 @@ fn certify<'a>(
 impl Plan {
     fn sites(&self) -> Vec<&str> {
         let mut sites: Vec<&str> = self.server_sites.iter().map(String::as_str).collect();
-        for (_, site) in &self.front_ends {
+        for FrontEnd { site, .. } in &self.front_ends {
             if !sites.contains(&site.as_str()) {
                 sites.push(site);
             }
@@ -80,14 +91,14 @@ impl Plan {
             let nodes = self.server_sites.iter().map(|site| (layer, format!("{prefix}-{site}"), site.clone()));
             nodes.collect::<Vec<_>>()
         };
-        let front_ends = self.front_ends.iter().map(|(name, site)| (Layer::FrontEnd, name.clone(), site.clone()));
+        let front_ends = self.front_ends.iter().map(|front_end| (Layer::FrontEnd, front_end.name.clone(), front_end.site.clone()));
         of(Layer::Cabinet, "store").into_iter().chain(of(Layer::Host, "host")).chain(front_ends).collect()
     }
 
     /// The text of `caps.toml`.
     fn file(&self) -> String {
         let voters: Vec<String> = self.server_sites.iter().map(|site| format!("\"store-{site}\"")).collect();
-        let users = self.front_ends.first().map_or("lund", |(_, site)| site);
+        let users = self.front_ends.first().map_or("lund", |front_end| &front_end.site);
         let mut text = HEAD.replace("{domain}", &self.domain).replace("{voters}", &voters.join(", ")).replace("{site}", users);
         for site in self.sites() {
             write!(text, "\n[[site]]\nname = \"{site}\"\n").expect("writing to a string does not fail");
@@ -102,6 +113,7 @@ impl Plan {
             {
                 writeln!(text, "listen = \"{address}\"").expect("writing to a string does not fail");
             }
+            text.extend(self.front_ends.iter().filter(|front_end| front_end.name == name).map(|front_end| front_end.serves.as_str()));
         }
         text
     }
@@ -153,7 +165,11 @@ mod tests {
         Plan {
             domain: "pumps.example".to_owned(),
             server_sites: vec!["lund".to_owned(), "kiruna".to_owned()],
-            front_ends: vec![("desk-malmo".to_owned(), "malmo".to_owned())],
+            front_ends: vec![FrontEnd {
+                name: "desk-malmo".to_owned(),
+                site: "malmo".to_owned(),
+                serves: "web = { listen = \"127.0.0.1:8080\" }\n".to_owned(),
+            }],
             addresses: (0..4).map(|n| SocketAddr::from(([127, 0, 0, 1], 4100 + n))).collect(),
         }
     }
@@ -174,6 +190,7 @@ mod tests {
         assert_eq!(deployment.sites, ["lund", "kiruna", "malmo"]);
         assert_eq!(deployment.nodes.len(), 5);
         assert_eq!(deployment.node("host-kiruna").unwrap().listen, Some(([127, 0, 0, 1], 4103).into()));
+        assert!(deployment.node("desk-malmo").unwrap().front_end.web.is_some());
         assert!(deployment.certificates.join("nodes/host-kiruna/key.pem").exists());
         let example = std::fs::read_to_string(&file).unwrap().replace("\n# ", "\n").replace("\n#\n", "\n\n");
         let example = &example[example.find("[[operation]]").unwrap()..example.find("layer 1 keeps").unwrap()];

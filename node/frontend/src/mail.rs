@@ -11,5 +11,5 @@ mod room;
 mod sending;
 
 pub use filing::Filing;
-pub use listener::Listener;
+pub use listener::{Listener, Taker};
 pub use sending::Sending;

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::Global;
-use crate::founding::{Plan, found};
+use crate::founding::{FrontEnd, Plan, found};
 use crate::output::say;
 
 /// Make a deployment: certificates for everybody, and caps.toml.
@@ -40,7 +40,7 @@ impl Init {
         let ports = (self.port..).take(self.sites.len() * 2);
         let plan = Plan {
             domain: self.domain,
-            front_ends: self.sites.iter().map(|site| (format!("desk-{site}"), site.clone())).collect(),
+            front_ends: self.sites.iter().map(|site| front_end(site)).collect(),
             addresses: ports.map(|port| SocketAddr::new(self.ip, port)).collect(),
             server_sites: self.sites,
         };
@@ -58,3 +58,12 @@ impl Init {
         Ok(())
     }
 }
+
+/// A desk; what it may serve stands there to be uncommented.
+fn front_end(site: &str) -> FrontEnd {
+    FrontEnd { name: format!("desk-{site}"), site: site.to_owned(), serves: SERVES.replace("{site}", site) }
+}
+
+const SERVES: &str = r#"# web = { listen = "127.0.0.1:8080" }    # the console and the web services, as long as `caps run --node desk-{site}` runs
+# mail = { listen = "127.0.0.1:2525", relay = "smtp://mail.example:25" }    # takes mail by SMTP, and sends replies by a relay
+"#;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -15,8 +15,8 @@ use caps_model::messages::host::HostStatus;
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep};
 
-use crate::deployment::Deployment;
-use crate::founding::{Plan, found};
+use crate::deployment::{Deployment, Node};
+use crate::founding::{FrontEnd, Plan, found};
 use crate::node;
 
 /// A deployment whose nodes run as processes of this machine.
@@ -30,9 +30,9 @@ pub(super) struct Company {
 }
 
 impl Company {
-    /// Founds the company, starts its servers, and waits until they have agreed on a leader.
-    pub(super) async fn found(directory: &Path) -> anyhow::Result<Self> {
-        let config = found(directory, &plan()?, crate::ambient::now(), &mut crate::ambient::random()?)?;
+    /// Founds the company, starts its servers, and waits until they have agreed on a leader. Its mail goes to `relay`.
+    pub(super) async fn found(directory: &Path, relay: SocketAddr) -> anyhow::Result<Self> {
+        let config = found(directory, &plan(relay)?, crate::ambient::now(), &mut crate::ambient::random()?)?;
         for inside in ["logs", "mail"] {
             std::fs::create_dir_all(directory.join(inside))?;
         }
@@ -52,6 +52,11 @@ impl Company {
     pub(super) fn servers(&self) -> Vec<String> {
         let of = |layer| self.deployment.layer(layer).map(|node| node.name.clone());
         of(Layer::Cabinet).chain(of(Layer::Host)).collect()
+    }
+
+    /// The front ends that serve the outside: only they are processes of their own.
+    pub(super) fn serving(&self) -> impl Iterator<Item = &Node> {
+        self.deployment.layer(Layer::FrontEnd).filter(|node| node.front_end.serves())
     }
 
     /// The deployment.
@@ -85,6 +90,27 @@ impl Company {
         command.args(["run", "--node", name]);
         let child = command.stdout(Stdio::null()).spawn().with_context(|| format!("cannot start {name}"))?;
         self.running.insert(name.to_owned(), child);
+        Ok(())
+    }
+
+    /// Starts what serves the outside, and waits until it does.
+    pub(super) async fn serve(&mut self) -> anyhow::Result<()> {
+        let serving: Vec<Node> = self.serving().cloned().collect();
+        for node in &serving {
+            self.start(&node.name)?;
+        }
+        let until = Instant::now() + PATIENCE;
+        let listens = serving.iter().flat_map(|node| {
+            let mail = node.front_end.mail.as_ref().and_then(|mail| mail.listen);
+            node.front_end.web.as_ref().map(|web| web.listen).into_iter().chain(mail)
+        });
+        for listen in listens {
+            while tokio::net::TcpStream::connect(listen).await.is_err() {
+                self.nobody_ended()?;
+                anyhow::ensure!(Instant::now() < until, "nothing listens on {listen} after {PATIENCE:?}");
+                sleep(POLL).await;
+            }
+        }
         Ok(())
     }
 
@@ -183,13 +209,25 @@ pub(super) fn terminate(child: &Child) {
     }
 }
 
-fn plan() -> anyhow::Result<Plan> {
+/// `relay` is where its mail goes.
+fn plan(relay: SocketAddr) -> anyhow::Result<Plan> {
     let sites = ["lund", "goteborg", "kiruna"];
-    let front_ends = [("desk-malmo", "malmo"), ("gateway-malmo", "malmo"), ("gateway-lund", "lund"), ("desk-kiruna", "kiruna")];
+    let [malmo, kiruna, goteborg] = free_tcp_ports()?;
+    let web = |port: u16| format!("web = {{ listen = \"127.0.0.1:{port}\" }}\n");
+    let mail = format!("mail = {{ listen = \"127.0.0.1:{goteborg}\", relay = \"smtp://{relay}\", retry = \"2s\" }}\n");
+    let front_ends = [
+        ("desk-malmo", "malmo", String::new()),
+        ("gateway-malmo", "malmo", String::new()),
+        ("gateway-lund", "lund", String::new()),
+        ("desk-kiruna", "kiruna", String::new()),
+        ("console-malmo", "malmo", web(malmo)),
+        ("console-kiruna", "kiruna", web(kiruna)),
+        ("gateway-goteborg", "goteborg", mail),
+    ];
     Ok(Plan {
         domain: "pumps.example".to_owned(),
         server_sites: sites.map(str::to_owned).to_vec(),
-        front_ends: front_ends.map(|(name, site)| (name.to_owned(), site.to_owned())).to_vec(),
+        front_ends: front_ends.map(|(name, site, serves)| FrontEnd { name: name.to_owned(), site: site.to_owned(), serves }).to_vec(),
         addresses: free_addresses(sites.len() * 2)?,
     })
 }
@@ -198,6 +236,17 @@ fn plan() -> anyhow::Result<Plan> {
 fn free_addresses(count: usize) -> anyhow::Result<Vec<SocketAddr>> {
     let sockets = (0..count).map(|_| UdpSocket::bind("127.0.0.1:0")).collect::<Result<Vec<_>, _>>().context("no free port on loopback")?;
     sockets.iter().map(|socket| socket.local_addr().context("no address of a bound socket")).collect()
+}
+
+/// TCP ports of loopback that nobody uses now.
+fn free_tcp_ports<const N: usize>() -> anyhow::Result<[u16; N]> {
+    let sockets: Vec<TcpListener> =
+        (0..N).map(|_| TcpListener::bind("127.0.0.1:0")).collect::<Result<_, _>>().context("no free port on loopback")?;
+    let mut ports = [0; N];
+    for (port, socket) in ports.iter_mut().zip(&sockets) {
+        *port = socket.local_addr().context("no address of a bound socket")?.port();
+    }
+    Ok(ports)
 }
 
 /// How long anything of the demo may take before it has failed.

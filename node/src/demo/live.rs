@@ -9,13 +9,15 @@ use tokio::time::sleep;
 
 use super::company::Company;
 use super::gateway::{Gateway, Report};
+use super::sink::Sink;
 use crate::cli::{Picture, interrupted};
 use crate::output;
 use crate::output::say;
 
 /// Files the mails, prints what to try, and shows nodes and cases as they change.
-pub(super) async fn show(company: &mut Company) -> anyhow::Result<()> {
+pub(super) async fn show(company: &mut Company, sink: &Sink) -> anyhow::Result<()> {
     super::people::settle(company).await?;
+    company.serve().await?;
     say!("three sites are up; a front end files the mail");
     let reports = Gateway::start(company, "gateway-malmo", &[company.mail()], &[])?.finish().await?;
     let filed = reports.iter().filter(|report| matches!(report, Report::Filed(_))).count();
@@ -31,21 +33,22 @@ pub(super) async fn show(company: &mut Company) -> anyhow::Result<()> {
         // An interruption first: the show has no end of its own.
         biased;
         () = interrupted() => Ok(()),
-        shown = refresh(company, &reader) => shown,
+        shown = refresh(company, &reader, sink) => shown,
     };
     reader.overlay().drain(Duration::from_secs(1)).await;
     trickle.stop().await?;
     shown
 }
 
-async fn refresh(company: &Company, reader: &Client) -> anyhow::Result<()> {
+async fn refresh(company: &Company, reader: &Client, sink: &Sink) -> anyhow::Result<()> {
     // Without a terminal one picture is enough.
     let lively = std::io::stdout().is_terminal();
     let mut lines = 0;
     loop {
         let picture = Picture::take(company.deployment(), company.deployment().cabinet(), company.administrator()).await?.table();
         let cases = latest_cases(reader).await?;
-        let screen = format!("{picture}\n\nlatest cases:\n{cases}\n\nCtrl-C ends the demo\n");
+        let sent = sent(sink);
+        let screen = format!("{picture}\n\nlatest cases:\n{cases}\n\n{sent}\nCtrl-C ends the demo\n");
         if lively && lines > 0 {
             print!("\x1b[{lines}A\x1b[J");
         }
@@ -73,14 +76,39 @@ async fn latest_cases(reader: &Client) -> anyhow::Result<String> {
     Ok(table.to_string())
 }
 
+/// What the company has sent.
+fn sent(sink: &Sink) -> String {
+    let (count, latest) = sink.mails();
+    let mut text = format!("mail sent out: {count}\n");
+    for mail in latest {
+        text.push_str(&format!("  to {}: {} | {}\n", mail.to, mail.subject, mail.beginning));
+    }
+    text
+}
+
 fn hints(company: &Company) -> String {
     let caps = std::env::current_exe().map_or_else(|_| "caps".to_owned(), |path| path.display().to_string());
     let config = company.config().display();
+    let mut outside = String::new();
+    for node in company.serving() {
+        if let Some(web) = &node.front_end.web {
+            outside.push_str(&format!(
+                "console at {}: http://{}/   log in as astrid or bjorn, {}\n",
+                node.site,
+                web.listen,
+                super::people::PASSWORD
+            ));
+        }
+        if let Some(listen) = node.front_end.mail.as_ref().and_then(|mail| mail.listen) {
+            outside
+                .push_str(&format!("mail by SMTP: {listen}, for desk@{}; what agents reply is shown below\n", company.deployment().domain));
+        }
+    }
     format!(
-        "try from another terminal:\n  export CAPS_CONFIG={config}\n  alias caps={caps}\n  \
+        "{outside}\ntry from another terminal:\n  export CAPS_CONFIG={config}\n  alias caps={caps}\n  \
          caps status\n  caps query case 'status = new and number <= 10' --columns number,status,subject\n  caps watch case --as desk-kiruna\n  \
          echo {password} | caps login astrid && caps query case 'status = new' --limit 5\n  \
-         caps ping store-lund            (refused: a front end has no business with layer 1)\n  caps ping store-lund --as admin\n  \
+         caps mail send FILE             (an RFC 5322 file, by SMTP)\n  caps ping store-lund            (refused: a front end has no business with layer 1)\n  caps ping store-lund --as admin\n  \
          kill -9 the process of a node, look at caps status, and start it again with caps run --node NAME\n",
         password = super::people::PASSWORD,
     )

@@ -72,6 +72,7 @@ pub enum Tls {
 /// Compared without regard to case, in the local part, too: nobody here has two mailboxes that differ in it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Destinations {
+    is_everybody: bool,
     domains: BTreeSet<String>,
     addresses: BTreeSet<String>,
 }
@@ -86,6 +87,11 @@ pub(super) enum Recipient {
 }
 
 impl Destinations {
+    /// Takes mail for everybody: for a server that keeps what it takes, never for one that passes it on.
+    pub fn everybody() -> Self {
+        Self { is_everybody: true, ..Self::default() }
+    }
+
     /// Takes mail for every address at a domain.
     #[must_use]
     pub fn domain(mut self, domain: &Domain) -> Self {

@@ -51,7 +51,7 @@ impl Talk {
                     Output::Send(bytes) => send(&mut stream, &bytes).await?,
                     Output::StartTls => return Ok(Some(stream)),
                     Output::Mail(envelope, mail) => {
-                        let decision = self.shared.filing.file(*envelope, mail).await;
+                        let decision = self.shared.taker.take(*envelope, mail).await;
                         self.session.handle_decision(&decision);
                     }
                     Output::Close => {

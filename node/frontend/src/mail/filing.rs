@@ -11,11 +11,13 @@ use caps_model::blob::{CHUNK_BYTES, Table, TableError};
 use caps_model::messages::host::codes;
 use caps_model::{Name, Record, Value};
 use caps_overlay::Worker;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 
+use super::listener::Taker;
 use crate::{Client, ClientError, gateway};
 
 /// Files mail with the case desk.
-#[derive(Clone)]
 pub struct Filing {
     client: Client,
     host_name: Domain,
@@ -35,8 +37,7 @@ impl Filing {
         Self { client, host_name, worker }
     }
 
-    /// Files a mail; what to tell its client.
-    pub(super) async fn file(&self, envelope: Envelope, mail: Vec<u8>) -> Decision {
+    async fn file(&self, envelope: Envelope, mail: Vec<u8>) -> Decision {
         let environment = self.client.overlay().environment();
         let at = environment.wall_clock.now_micros() / 1_000_000;
         let id = format!("{:016x}", environment.rng.next_u64());
@@ -80,6 +81,12 @@ impl Filing {
     fn undecided(&self, what: &str, error: &ClientError) -> Decision {
         tracing::warn!(%error, what, "a mail was put off");
         later(what)
+    }
+}
+
+impl Taker for Filing {
+    fn take(&self, envelope: Envelope, mail: Vec<u8>) -> BoxFuture<'_, Decision> {
+        self.file(envelope, mail).boxed()
     }
 }
 

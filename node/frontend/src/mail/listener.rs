@@ -1,20 +1,20 @@
 //! Connections of mail servers: how many there may be, and their end.
 
 use std::collections::BTreeMap;
-use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use std::{fmt, io};
 
-use caps_adapters::mail::smtp::{Settings, Tls as Encryption};
+use caps_adapters::mail::smtp::{Decision, Envelope, Settings, Tls as Encryption};
 use caps_adapters::tls::Tls;
 use caps_overlay::Tasks;
+use futures_util::future::BoxFuture;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{sleep, timeout};
 
 use super::connection;
-use super::filing::Filing;
 use super::room::Room;
 use crate::{Stop, Stopping};
 
@@ -26,12 +26,18 @@ pub struct Listener {
     stop: Stop,
 }
 
+/// What becomes of mail that came in whole.
+pub trait Taker: fmt::Debug + Send + Sync + 'static {
+    /// Decides on a mail; the client waits for it.
+    fn take(&self, envelope: Envelope, mail: Vec<u8>) -> BoxFuture<'_, Decision>;
+}
+
 /// What all connections of a listener have in common.
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) settings: Arc<Settings>,
     pub(super) tls: Option<Tls>,
-    pub(super) filing: Filing,
+    pub(super) taker: Arc<dyn Taker>,
     pub(super) room: Room,
     /// Connections by the address they come from.
     crowd: Mutex<BTreeMap<IpAddr, usize>>,
@@ -45,11 +51,17 @@ struct Place {
 
 impl Listener {
     /// Listens, and takes connections on tasks of their own. STARTTLS is offered if there is something to prove ourselves with.
-    pub async fn start(listen: SocketAddr, mut settings: Settings, tls: Option<Tls>, filing: Filing, tasks: &Tasks) -> io::Result<Self> {
+    pub async fn start(
+        listen: SocketAddr,
+        mut settings: Settings,
+        tls: Option<Tls>,
+        taker: Arc<dyn Taker>,
+        tasks: &Tasks,
+    ) -> io::Result<Self> {
         settings.tls = if tls.is_some() { Encryption::Offered } else { Encryption::Off };
         let socket = TcpListener::bind(listen).await?;
         let address = socket.local_addr()?;
-        let shared = Arc::new(Shared { settings: Arc::new(settings), tls, filing, room: Room::new(ROOM_BYTES), crowd: Mutex::default() });
+        let shared = Arc::new(Shared { settings: Arc::new(settings), tls, taker, room: Room::new(ROOM_BYTES), crowd: Mutex::default() });
         let (stop, stopping) = Stop::new();
         tasks.spawn(accept(socket, shared.clone(), stopping, tasks.clone()));
         Ok(Self { address, shared, stop })

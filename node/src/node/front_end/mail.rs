@@ -32,19 +32,20 @@ impl MailGateway {
     /// Listens, and sends what is to be sent.
     pub(super) async fn start(mail: &Mail, client: Client) -> anyhow::Result<Self> {
         let host = domain(&mail.host)?;
-        let listener =
-            match mail.listen {
-                Some(listen) => {
-                    let settings = Settings::new(host.clone(), destinations(&mail.recipients)?);
-                    let tls = mail.tls.as_ref().map(|pair| pair.read(Tls::for_mail)).transpose()?;
-                    let tasks = client.overlay().environment().tasks.clone();
-                    let listener = Listener::start(listen, settings, tls, Filing::new(client.clone(), host.clone()), &tasks).await;
-                    Some(listener.with_context(|| {
+        let listener = match mail.listen {
+            Some(listen) => {
+                let settings = Settings::new(host.clone(), destinations(&mail.recipients)?);
+                let tls = mail.tls.as_ref().map(|pair| pair.read(Tls::for_mail)).transpose()?;
+                let tasks = client.overlay().environment().tasks.clone();
+                let listener = Listener::start(listen, settings, tls, Arc::new(Filing::new(client.clone(), host.clone())), &tasks).await;
+                Some(
+                    listener.with_context(|| {
                         format!("cannot take mail on {listen}: if another process has it, end that one or change `listen`")
-                    })?)
-                }
-                None => None,
-            };
+                    })?,
+                )
+            }
+            None => None,
+        };
         let sender = match &mail.relay {
             Some(relay) => Some(Sender::start(mail, relay, &host, client)?),
             None => None,
