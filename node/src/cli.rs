@@ -12,6 +12,7 @@ mod file;
 mod fresh;
 mod init;
 mod login;
+mod mail;
 mod moment;
 mod obliterate;
 mod outcome;
@@ -128,6 +129,8 @@ enum Command {
     Blob(blob::Blob),
     /// File mails (RFC 5322 files) with the case desk.
     File(file::File),
+    /// Send mail by SMTP, and look after what waits to be sent.
+    Mail(mail::Mail),
     /// Show what ever happened to an object.
     History(read::History),
     /// Show what differs between two moments.
@@ -181,6 +184,7 @@ impl Cli {
             Command::Call(command) => command.run(global).await,
             Command::Blob(command) => command.run(global).await,
             Command::File(command) => command.run(global).await,
+            Command::Mail(command) => command.run(global).await,
             Command::History(command) => command.run(global).await,
             Command::Diff(command) => command.run(global).await,
             Command::Why(command) => command.run(global).await,

@@ -22,6 +22,7 @@ pub mod xml_rpc;
 // Fields with rules of their own.
 pub mod accept;
 pub mod cookie;
+pub mod disposition;
 pub mod etag;
 pub mod idempotency;
 pub mod origin;

@@ -172,7 +172,7 @@ impl Get {
     }
 }
 
-fn object(text: &str) -> Result<ObjectId, String> {
+pub(super) fn object(text: &str) -> Result<ObjectId, String> {
     match text.parse() {
         Ok(Value::Reference(object)) => Ok(object),
         _ => text.parse().map_err(|_| format!("'{text}' is no object: write #ID, as `caps query` prints it")),

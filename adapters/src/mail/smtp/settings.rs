@@ -108,7 +108,7 @@ impl Destinations {
 
     pub(super) fn judge(&self, address: &Address, host_name: &Domain) -> Recipient {
         let is_here = address.domain() == host_name.as_str() || self.addresses.iter().any(|known| domain_of(known) == address.domain());
-        let is_listed = self.domains.contains(address.domain()) || self.addresses.contains(&key(address));
+        let is_listed = self.is_everybody || self.domains.contains(address.domain()) || self.addresses.contains(&key(address));
         match is_here {
             _ if is_listed => Recipient::Known,
             true if address.is_postmaster() => Recipient::Known,

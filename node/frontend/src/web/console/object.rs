@@ -6,7 +6,7 @@ use caps_adapters::web::axum::extract::{Path, State};
 use caps_adapters::web::axum::response::{IntoResponse, Response};
 use caps_adapters::web::form;
 use caps_model::messages::{Event, History};
-use caps_model::{Object, ObjectId, Position};
+use caps_model::{Name, Object, ObjectId, Position, ValueKind};
 use maud::{Markup, html};
 
 use super::super::catalogue::{Catalogue, is_of_rights};
@@ -66,13 +66,16 @@ impl Portrait {
                     @if !values.is_empty() || object.is_obliterated(&attribute.name) {
                         div {
                             dt title=(attribute.summary) { (label(attribute.name.as_str())) }
-                            dd { @if values.is_empty() { em { "obliterated" } } @else { (show.whole(Some(attribute), &attribute.name, values)) } }
+                            dd {
+                                @if values.is_empty() { em { "obliterated" } } @else { (show.whole(Some(attribute), &attribute.name, values)) }
+                                @if attribute.kind == ValueKind::Blob { (files(object, &attribute.name, values.len())) }
+                            }
                         }
                     }
                 }
                 @for name in ["readers", "writers"] {
                     @if !object.values(name).is_empty() {
-                        div.rights { dt { (label(name)) } dd { (show.whole(None, &caps_model::Name::fixed(name), object.values(name))) } }
+                        div.rights { dt { (label(name)) } dd { (show.whole(None, &Name::fixed(name), object.values(name))) } }
                     }
                 }
                 div.rights { dt { "Version" } dd { (object.version) " (since " (object.created) ")" } }
@@ -87,6 +90,11 @@ impl Portrait {
         let earlier = self.more.then(|| shown.last()).flatten().map(|last| format!("/o/{}?before={}", self.object.id, last.object.version));
         timeline(catalogue, show, shown, earlier.as_deref())
     }
+}
+
+/// The ways to the files that an attribute holds.
+fn files(object: &Object, attribute: &Name, count: usize) -> Markup {
+    html! { @for place in 0..count { " " a href={ "/o/" (object.id) "/file/" (attribute) "/" (place) } { "Save" @if count > 1 { " " (place + 1) } } } }
 }
 
 pub(super) async fn page(State(site): State<Arc<Site>>, Path(id): Path<String>, asked: Asked) -> Result<Response, Failed> {

@@ -160,12 +160,26 @@ pub(in super::super) fn message_row(show: Show<'_>, message: &Object) -> Markup 
             @let names = texts("attachment_names");
             @if !names.is_empty() {
                 ul.attachments aria-label="Attachments" {
-                    @for (place, name) in names.iter().enumerate() { li { bdi { (name) } " " span.hint { (bytes(sizes.get(place).copied().unwrap_or(0))) } } }
+                    @for (place, name) in names.iter().enumerate() { li { (attached(message, place, name)) " " span.hint { (bytes(sizes.get(place).copied().unwrap_or(0))) } } }
                 }
             }
-            @if let Some(state) = message.text("delivery") { p.hint { "Delivery: " (state) } }
+            @if let Some(state) = message.text("delivery") { p.hint dir="auto" { "Delivery: " (state) (said(message, state)) } }
         }
     }
+}
+
+/// The name of an attachment, and the way to it if it is kept.
+fn attached(message: &Object, place: usize, name: &str) -> Markup {
+    match message.values("attachment_contents").get(place) {
+        Some(_) => html! { a href={ "/o/" (message.id) "/file/attachment_contents/" (place) } { bdi { (name) } } },
+        None => html! { bdi { (name) } },
+    }
+}
+
+/// What the other side said last, where it is more than that all went well.
+fn said(message: &Object, state: &str) -> String {
+    let note = message.text("delivery_note").filter(|_| state != "sent");
+    note.map(|note| format!(": {note}")).unwrap_or_default()
 }
 
 /// What the forms of a page need.
