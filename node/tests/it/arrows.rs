@@ -9,7 +9,7 @@ const ARROWS: &[(&str, &str, &[&str])] = &[
     ("caps-overlay", "overlay", &["caps-certs-gen"]),
     ("caps-adapters", "adapters", &[]),
     ("caps-model", "node/model", &[]),
-    ("caps-store", "node/store", &["caps-model", "caps-overlay"]),
+    ("caps-store", "node/store", &["caps-adapters", "caps-model", "caps-overlay"]),
     ("caps-logic", "node/logic", &["caps-model", "caps-overlay"]),
     ("caps-modules", "node/logic/modules", &["caps-logic"]),
     ("caps-frontend", "node/frontend", &["caps-adapters", "caps-model", "caps-overlay"]),
@@ -38,6 +38,8 @@ const OWNED: &[(&str, &[&str])] = &[
     ("hyper", &["caps-adapters"]),
     ("quick-xml", &["caps-adapters"]),
     ("maud", &["caps-frontend"]),
+    ("sqlx", &["caps-adapters"]),
+    ("lettre", &["caps-adapters"]),
 ];
 
 #[test]

@@ -1,0 +1,112 @@
+//! Which database, by its URL.
+
+use std::fmt;
+use std::path::Path;
+
+use super::Dialect;
+
+/// A database, and how to log in there.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Target {
+    dialect: Dialect,
+    url: String,
+}
+
+/// Why a URL names no database. It never repeats the URL, which may hold a password.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum TargetError {
+    /// It begins with none of those that are known.
+    #[error("a database is postgres://USER:PASSWORD@HOST:PORT/NAME, mysql://USER:PASSWORD@HOST:PORT/NAME or sqlite:FILE")]
+    Scheme,
+    /// Nothing follows.
+    #[error("the URL of the database names none: write it as postgres://USER:PASSWORD@HOST:PORT/NAME")]
+    Empty,
+}
+
+impl Target {
+    /// Reads `postgres://...`, `mysql://...`, `mariadb://...` or `sqlite:FILE`.
+    pub fn parse(url: &str) -> Result<Self, TargetError> {
+        let (scheme, rest) = url.split_once(':').ok_or(TargetError::Scheme)?;
+        let (dialect, url) = match scheme {
+            "postgres" | "postgresql" => (Dialect::PostgreSql, url.to_owned()),
+            "mysql" => (Dialect::MariaDb, url.to_owned()),
+            "mariadb" => (Dialect::MariaDb, format!("mysql:{rest}")),
+            "sqlite" => (Dialect::Sqlite, url.to_owned()),
+            _ => return Err(TargetError::Scheme),
+        };
+        let named = rest.strip_prefix("//").unwrap_or(rest);
+        if named.is_empty() || (dialect != Dialect::Sqlite && named.len() == rest.len()) {
+            return Err(TargetError::Empty);
+        }
+        Ok(Self { dialect, url })
+    }
+
+    /// The file of an SQLite database, which is made if it is not there.
+    pub fn file(path: &Path) -> Self {
+        // What means something in a URL is written otherwise.
+        let escaped: String = path
+            .to_string_lossy()
+            .chars()
+            .map(|char| match char {
+                '%' | '?' | '#' => format!("%{:02X}", u32::from(char)),
+                char => char.to_string(),
+            })
+            .collect();
+        Self { dialect: Dialect::Sqlite, url: format!("sqlite://{escaped}?mode=rwc") }
+    }
+
+    /// How it writes what the databases write differently.
+    pub fn dialect(&self) -> Dialect {
+        self.dialect
+    }
+
+    /// All of it, the password included.
+    pub(super) fn url(&self) -> &str {
+        &self.url
+    }
+}
+
+/// Without user and password.
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (scheme, rest) = self.url.split_once("://").unwrap_or(("", &self.url));
+        let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+        let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+        let path = path.split('?').next().unwrap_or_default();
+        match scheme {
+            "" => f.write_str(rest),
+            scheme => write!(f, "{scheme}://{host}/{path}"),
+        }
+    }
+}
+
+impl fmt::Debug for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Target({self})")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_are_read_and_never_shown_with_their_passwords() {
+        let shown = |url: &str| Target::parse(url).map(|target| (target.dialect(), target.to_string()));
+        assert_eq!(
+            shown("postgres://u:secret@db:5432/caps?sslmode=require"),
+            Ok((Dialect::PostgreSql, "postgres://db:5432/caps".to_owned()))
+        );
+        assert_eq!(shown("mariadb://u:se@cret@db/caps"), Ok((Dialect::MariaDb, "mysql://db/caps".to_owned())));
+        assert_eq!(shown("sqlite:state.db").map(|(dialect, _)| dialect), Ok(Dialect::Sqlite));
+        for (url, error) in [
+            ("oracle://x", TargetError::Scheme),
+            ("x", TargetError::Scheme),
+            ("postgres://", TargetError::Empty),
+            ("postgres:x", TargetError::Empty),
+        ] {
+            assert_eq!(shown(url), Err(error), "{url}");
+        }
+        assert!(!format!("{:?}", Target::parse("mysql://u:secret@db/x").unwrap()).contains("secret"));
+    }
+}
