@@ -7,6 +7,7 @@
 
 #[cfg(test)]
 pub(crate) mod conformance;
+mod entries;
 mod index;
 mod key;
 mod memory;

@@ -38,18 +38,13 @@ mod view;
 #[cfg(test)]
 pub(crate) mod tests;
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io;
 use std::ops::{Bound, ControlFlow};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use bincode::de::Decoder;
-use bincode::enc::Encoder;
-use bincode::error::{DecodeError, EncodeError};
-use bincode::{Decode, Encode};
-use caps_model::{CommitId, Name, Object, ObjectId, Position, Wire, codec};
+use caps_model::{CommitId, Name, Object, ObjectId, Position};
 
 use self::filter::Probe;
 use self::keeper::Keeper;
@@ -57,9 +52,10 @@ use self::purge::Rewriting;
 use self::shelf::Shelf;
 use self::table::Table;
 use self::view::{Frozen, Part, Reader};
-use super::index::{Index, Place, Span, differences};
+use super::entries::{self, Header, decode, object};
+use super::index::{Index, Place, Span};
 use super::key::{self, Key};
-use super::{Changed, CommitRecord, Counts, Fate, Mark, Purge, State, StateError, Step, Transaction};
+use super::{CommitRecord, Counts, Fate, Mark, Purge, State, StateError, Transaction};
 
 /// State in a sled database.
 #[derive(Debug)]
@@ -105,15 +101,6 @@ pub(crate) struct Limits {
     /// Bytes of unpacked blocks kept in memory: 64 MiB.
     pub(crate) cache_bytes: usize,
 }
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]
-struct Header {
-    mark: Mark,
-    counts: Counts,
-}
-
-/// An object as it is kept: as it encodes itself.
-struct Version<'a>(Cow<'a, Object>);
 
 impl SledState {
     /// Opens the state in the directory `path`, making it if there is none. A state that cannot be opened, or is ahead of the journal, whose
@@ -326,42 +313,8 @@ impl State for SledState {
 
     fn write(&mut self, transaction: &Transaction<'_>) -> Result<(), StateError> {
         self.keeper.check()?;
-        let mut header = Header { mark: transaction.mark, ..self.header };
-        match transaction.step {
-            Step::Commit { record, changes } => {
-                // What may fail comes first: nothing is taken back.
-                let versions = changes.iter().map(|change| encode_version(&change.after)).collect::<Result<Vec<_>, _>>()?;
-                let record_bytes = encode(record)?;
-                let fate = encode(&Fate::Accepted(transaction.mark.position))?;
-                for (change, version) in changes.iter().zip(versions) {
-                    put_change(&mut self.table, change, &version);
-                }
-                header.counts = header.counts.after(changes);
-                self.table.put(&key::commit(transaction.mark.position), Some(&record_bytes));
-                self.table.put(&key::fate(record.id), Some(&fate));
-            }
-            Step::Seal(id) => self.table.put(&key::fate(id), Some(&encode(&Fate::Sealed)?)),
-            Step::Obliterate { record, changes, versions, commits } => {
-                let position = transaction.mark.position;
-                // What may fail comes first: nothing is taken back.
-                let changed = changes.iter().map(|change| encode_version(&change.after)).collect::<Result<Vec<_>, _>>()?;
-                let replaced = versions.iter().map(encode_version).collect::<Result<Vec<_>, _>>()?;
-                let records = commits.iter().map(|(_, record)| encode(record)).collect::<Result<Vec<_>, _>>()?;
-                let (record_bytes, fate) = (encode(record)?, encode(&Fate::Accepted(position))?);
-                for (change, version) in changes.iter().zip(&changed) {
-                    put_change(&mut self.table, change, version);
-                }
-                for (version, bytes) in versions.iter().zip(&replaced) {
-                    self.table.put(&key::version(version.id, version.version), Some(bytes));
-                }
-                for ((position, _), bytes) in commits.iter().zip(&records) {
-                    self.table.put(&key::commit(*position), Some(bytes));
-                }
-                self.table.put(&key::commit(position), Some(&record_bytes));
-                self.table.put(&key::fate(record.id), Some(&fate));
-            }
-        }
-        self.header = header;
+        entries::put(transaction, |key, value| self.table.put(key, value))?;
+        self.header = self.header.after(transaction);
         if self.table.size_bytes() >= self.limits.table_bytes
             && let Some(full) = self.take_table()
         {
@@ -391,34 +344,6 @@ impl Default for Limits {
     }
 }
 
-fn object(bytes: &[u8]) -> Result<Object, StateError> {
-    decode::<Version<'_>>(bytes, "object").map(|version| version.0.into_owned())
-}
-
-fn encode_version(object: &Object) -> Result<Vec<u8>, StateError> {
-    encode(&Version(Cow::Borrowed(object)))
-}
-
-fn put_change(table: &mut Table, change: &Changed, version: &[u8]) {
-    for entity in change.after.entities() {
-        differences(change.live_before(), change.live_after(), |index, place, stands| {
-            table.put(&key::place(entity, index, place), stands.then_some(&[]));
-        });
-        if change.before.is_none() {
-            table.put(&key::member(entity, change.after.id), Some(&[]));
-        }
-    }
-    table.put(&key::version(change.after.id, change.after.version), Some(version));
-}
-
-fn encode<T: Wire>(value: &T) -> Result<Vec<u8>, StateError> {
-    codec::encode(value).map_err(|error| StateError::Engine(Box::new(error)))
-}
-
-fn decode<T: Wire>(bytes: &[u8], what: &'static str) -> Result<T, StateError> {
-    codec::decode(bytes).map_err(|source| StateError::Malformed { what, source })
-}
-
 fn engine(error: ::sled::Error) -> StateError {
     StateError::Engine(Box::new(error))
 }
@@ -433,18 +358,3 @@ fn describe(error: &StateError) -> String {
         None => error.to_string(),
     }
 }
-
-impl Encode for Version<'_> {
-    fn encode<E: Encoder>(&self, encoder: &mut E) -> Result<(), EncodeError> {
-        self.0.encode(encoder)
-    }
-}
-
-impl<Context> Decode<Context> for Version<'_> {
-    fn decode<D: Decoder<Context = Context>>(decoder: &mut D) -> Result<Self, DecodeError> {
-        Object::decode(decoder).map(|object| Self(Cow::Owned(object)))
-    }
-}
-
-impl Wire for Version<'_> {}
-impl Wire for Fate {}

@@ -24,7 +24,8 @@ use super::cache::Cache;
 use super::database::Database;
 use super::place;
 use super::run::{CHUNK_BLOCKS, Chunk, Run, RunName};
-use super::{Header, StateError, encode, engine};
+use super::{Header, StateError, engine};
+use crate::state::entries::encode;
 
 /// What is kept in the database.
 #[derive(Debug)]

@@ -9,6 +9,8 @@ use super::*;
 use crate::cabinet::Cabinet;
 use crate::cabinet::workload::{commit, create, delete, update};
 use crate::state::MemoryState;
+use crate::state::entries::encode_version;
+use crate::state::index::differences;
 
 /// So small that a few commits make a run, and some dozen of them several tiers.
 pub(crate) const TINY: Limits =
@@ -288,7 +290,7 @@ fn overwritten_version_is_the_one_that_is_read() {
 fn overwrite(state: &mut SledState, version: &Object) {
     let mut version = version.clone();
     version.attributes.insert(Name::fixed("subject"), vec![Value::text("gone")]);
-    let bytes = encode(&Version(Cow::Borrowed(&version))).unwrap();
+    let bytes = encode_version(&version).unwrap();
     state.table.put(&key::version(version.id, version.version), Some(&bytes));
 }
 
