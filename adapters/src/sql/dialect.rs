@@ -124,6 +124,19 @@ impl Dialect {
         }
     }
 
+    /// How an insertion ends that gives rows with a known key new values.
+    pub fn or_update(self, key: &[&str], columns: &[&str]) -> String {
+        let set = |new: &dyn Fn(&str) -> String| {
+            columns.iter().map(|column| format!("{column} = {}", new(column))).collect::<Vec<_>>().join(", ")
+        };
+        match self {
+            Self::PostgreSql | Self::Sqlite => {
+                format!(" ON CONFLICT ({}) DO UPDATE SET {}", key.join(", "), set(&|column| format!("excluded.{column}")))
+            }
+            Self::MariaDb => format!(" ON DUPLICATE KEY UPDATE {}", set(&|column| format!("VALUES({column})"))),
+        }
+    }
+
     /// Microseconds since 1970, as the database has moments.
     pub fn moment(self, micros: &str) -> String {
         match self {

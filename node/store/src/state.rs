@@ -15,6 +15,7 @@ mod plan;
 mod rest;
 mod search;
 mod sled;
+mod sql;
 
 use std::error::Error;
 use std::fmt::Debug;
@@ -23,6 +24,7 @@ use bincode::{Decode, Encode};
 use caps_model::{Author, CommitId, DecodeError, Effect, Name, Object, ObjectId, Position, Record, Wire};
 
 pub use self::sled::{SledState, StateOpened};
+pub use self::sql::{SqlOpened, SqlPlace, SqlState};
 pub(crate) use index::ordered;
 pub use index::{Index, Place, Span};
 pub use memory::MemoryState;

@@ -1,8 +1,10 @@
 //! What every state must do: one suite, run over each of them.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::ops::Bound;
+use std::rc::Rc;
 
 use caps_model::messages::{Get, History, Outcome};
 use caps_model::query::{Pattern, PatternKind, Words};
@@ -12,7 +14,8 @@ use tempfile::TempDir;
 
 use super::sled::Limits;
 use super::sled::tests::TINY;
-use super::{Index, MemoryState, SledState, Span, State, StateOpened};
+use super::sql::tests::sqlite_in;
+use super::{Index, MemoryState, SledState, Span, SqlState, State, StateOpened};
 use crate::cabinet::workload::{Plan, commit, create, delete, expected, plan, query, seeded, update};
 use crate::cabinet::{Cabinet, Proposal};
 
@@ -27,13 +30,44 @@ fn sled_state_with(limits: Limits) -> (TempDir, SledState) {
     (directory, state)
 }
 
-/// Runs a part of the suite over every state.
+/// What makes an empty state.
+type Maker = Rc<dyn Fn() -> Box<dyn State>>;
+
+thread_local! {
+    /// The only state to run the suite over, where it is one that takes long to begin.
+    static ONLY: RefCell<Option<Maker>> = const { RefCell::new(None) };
+}
+
+/// Runs the whole suite over one state.
+pub(crate) fn suite_over(make: Maker) {
+    let parts: [fn(); 7] = [
+        every_version_stays,
+        members_of_an_entity_are_paged_in_order,
+        candidates_follow_the_values_of_live_objects,
+        a_scan_goes_both_ways_and_no_further_than_asked,
+        words_are_found_in_every_text_and_in_maps,
+        commits_are_found_by_position_and_by_id,
+        the_table_of_operators_is_what_every_state_answers,
+    ];
+    let own = include_str!("conformance.rs").lines().filter(|line| *line == "#[test]").count();
+    assert_eq!(own, parts.len(), "a part of the suite is not in the list");
+    ONLY.set(Some(make));
+    parts.iter().for_each(|part| part());
+    ONLY.set(None);
+}
+
+/// Runs a part of the suite over every state that is always at hand.
 fn over_every_state(mut check: impl FnMut(Cabinet<Box<dyn State>>)) {
+    if let Some(make) = ONLY.with_borrow(Clone::clone) {
+        return check(Cabinet::new(make()));
+    }
     check(Cabinet::new(Box::new(MemoryState::new())));
     for limits in [Limits::default(), TINY] {
         let (_directory, sled) = sled_state_with(limits);
         check(Cabinet::new(Box::new(sled)));
     }
+    let directory = tempfile::tempdir().unwrap();
+    check(Cabinet::new(Box::new(SqlState::open(&sqlite_in(&directory), 0).unwrap().0)));
 }
 
 fn int(number: i64) -> Vec<Value> {
@@ -267,7 +301,7 @@ fn the_table_of_operators_is_what_every_state_answers() {
 }
 
 /// Everything that a cabinet can be asked in the small world of [`plan`].
-fn answers<S: State>(cabinet: &Cabinet<S>, queries: &[Query]) -> String {
+pub(crate) fn answers<S: State>(cabinet: &Cabinet<S>, queries: &[Query]) -> String {
     let position = cabinet.mark().position.0;
     let ids: Vec<ObjectId> = (1..9).map(ObjectId).collect();
     let mut answers = format!("{:?} {:?}", cabinet.mark(), cabinet.counts());

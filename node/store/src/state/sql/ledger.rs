@@ -1,0 +1,238 @@
+//! What is written, gathered into transactions.
+//!
+//! A write is *taken*; several are *put* into an open transaction at once, when somebody asks or there are enough; the transaction is *completed* when
+//! there are enough again, or nothing more came for a while. Until then all of its writes are kept here, and done again on another connection if this
+//! one breaks: whether the last transaction was completed before it broke is read from the database itself.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::time::Duration;
+
+use caps_adapters::sql::{Cell, Connection, Row, SqlError};
+use tokio::time::{Instant, sleep};
+
+use super::link::Entries;
+use super::report::Report;
+use super::views::Views;
+use super::{SqlPlace, schema};
+
+/// One step of the state.
+#[derive(Clone, Debug)]
+pub(super) struct Write {
+    /// What changes: keys with their values, or without.
+    pub(super) entries: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
+    /// How far the state is with it.
+    pub(super) header: Vec<u8>,
+    /// What it comes to in the tables for reports.
+    pub(super) report: Report,
+}
+
+/// The writes that are not complete, and the connection.
+#[derive(Debug)]
+pub(super) struct Ledger {
+    place: SqlPlace,
+    connection: Option<Connection>,
+    /// Those of the open transaction first.
+    writes: Vec<Write>,
+    /// How many of them are put into the open transaction.
+    put: usize,
+    views: Views,
+}
+
+impl Ledger {
+    /// Connects, and makes the tables that are missing.
+    pub(super) async fn open(place: &SqlPlace) -> Result<Self, SqlError> {
+        let mut connection = connect(place).await?;
+        schema::prepare(&mut connection).await?;
+        let views = Views::read(&mut connection).await?;
+        Ok(Self { place: place.clone(), connection: Some(connection), writes: Vec::new(), put: 0, views })
+    }
+
+    pub(super) async fn take(&mut self, write: Write) -> Result<(), SqlError> {
+        self.writes.push(write);
+        if self.writes.len() - self.put >= PUT_AT_ONCE {
+            self.all_put().await?;
+        }
+        if self.writes.len() >= COMPLETED_AT { self.complete().await } else { Ok(()) }
+    }
+
+    pub(super) async fn header(&mut self) -> Result<Option<Vec<u8>>, SqlError> {
+        self.all_put().await?;
+        let rows = self.ask(schema::HEADER, &[]).await?;
+        Ok(rows.into_iter().next().and_then(first_bytes))
+    }
+
+    /// The value of a key. Those that are taken and not put yet are looked through first, newest first.
+    pub(super) async fn get(&mut self, key: &[u8]) -> Result<Option<Vec<u8>>, SqlError> {
+        if let Some(value) = self.writes[self.put..].iter().rev().find_map(|write| write.entries.get(key)) {
+            return Ok(value.clone());
+        }
+        let rows = self.ask(schema::VALUE, &[Cell::Bytes(key.to_vec())]).await?;
+        Ok(rows.into_iter().next().and_then(first_bytes))
+    }
+
+    pub(super) async fn range(
+        &mut self,
+        from: Bound<Vec<u8>>,
+        to: Bound<Vec<u8>>,
+        backwards: bool,
+        limit: usize,
+    ) -> Result<Entries, SqlError> {
+        self.all_put().await?;
+        let (statement, cells) = schema::range(from, to, backwards, limit);
+        let rows = self.ask(&statement, &cells).await?;
+        Ok(rows.into_iter().filter_map(|row| Some((row.first()?.as_bytes()?.to_vec(), row.get(1)?.as_bytes()?.to_vec()))).collect())
+    }
+
+    /// Completes the open transaction, and makes the views that are missing then.
+    pub(super) async fn complete(&mut self) -> Result<(), SqlError> {
+        if self.writes.is_empty() {
+            return Ok(());
+        }
+        let until = Instant::now() + AWAY_MAX;
+        loop {
+            let completed = match self.put_all().await {
+                Ok(()) => run(&mut self.connection, "COMMIT").await,
+                Err(error) => Err(error),
+            };
+            match completed {
+                Ok(()) => break,
+                Err(error) => self.recover(error, until).await?,
+            }
+        }
+        let writes = std::mem::take(&mut self.writes);
+        self.put = 0;
+        let reports = writes.iter().map(|write| &write.report);
+        match &mut self.connection {
+            Some(connection) => self.views.follow(connection, reports).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Throws everything away, and begins anew.
+    pub(super) async fn empty(&mut self) -> Result<(), SqlError> {
+        self.writes.clear();
+        self.put = 0;
+        self.connection = None;
+        let mut connection = connect(&self.place).await?;
+        schema::empty(&mut connection, &self.place).await?;
+        drop(connection);
+        let mut connection = connect(&self.place).await?;
+        schema::prepare(&mut connection).await?;
+        self.views = Views::read(&mut connection).await?;
+        self.connection = Some(connection);
+        Ok(())
+    }
+
+    pub(super) async fn close(self) {
+        if let Some(connection) = self.connection {
+            connection.close().await;
+        }
+    }
+
+    /// Asks the database, on another connection if this one breaks.
+    async fn ask(&mut self, statement: &str, cells: &[Cell]) -> Result<Vec<Row>, SqlError> {
+        let until = Instant::now() + AWAY_MAX;
+        loop {
+            let asked = match &mut self.connection {
+                Some(connection) => {
+                    let statement = connection.dialect().numbered(statement);
+                    connection.query(&statement, cells).await
+                }
+                None => Err(away()),
+            };
+            match asked {
+                Ok(rows) => return Ok(rows),
+                Err(error) => {
+                    self.recover(error, until).await?;
+                    self.all_put().await?;
+                }
+            }
+        }
+    }
+
+    /// Puts what is taken into the open transaction, on another connection if this one breaks.
+    async fn all_put(&mut self) -> Result<(), SqlError> {
+        let until = Instant::now() + AWAY_MAX;
+        while let Err(error) = self.put_all().await {
+            self.recover(error, until).await?;
+        }
+        Ok(())
+    }
+
+    async fn put_all(&mut self) -> Result<(), SqlError> {
+        if self.put == self.writes.len() {
+            return Ok(());
+        }
+        if self.put == 0 {
+            run(&mut self.connection, "BEGIN").await?;
+        }
+        let Some(connection) = &mut self.connection else { return Err(away()) };
+        schema::put(connection, &self.writes[self.put..]).await?;
+        self.put = self.writes.len();
+        Ok(())
+    }
+
+    /// Connects anew, unless it was not the connection that failed, or it has failed for too long. Then finds out what was completed.
+    async fn recover(&mut self, error: SqlError, until: Instant) -> Result<(), SqlError> {
+        let may_pass = error.is_of_connection() || matches!(error, SqlError::Contended { .. });
+        if !may_pass {
+            return Err(error);
+        }
+        tracing::warn!(database = %self.place.target, %error, "the state's database failed; trying again");
+        self.connection = None;
+        let mut pause = PAUSE_MIN;
+        let mut connection = loop {
+            match connect(&self.place).await {
+                Ok(connection) => break connection,
+                Err(error) if !error.is_of_connection() || Instant::now() + pause >= until => return Err(error),
+                Err(_) => sleep(pause).await,
+            }
+            pause = (pause * 2).min(PAUSE_MAX);
+        };
+        let header = connection.query(&connection.dialect().numbered(schema::HEADER), &[]).await?.into_iter().next().and_then(first_bytes);
+        let completed = self.writes.iter().rposition(|write| Some(&write.header) == header.as_ref());
+        if let Some(last) = completed {
+            self.writes.drain(..=last);
+        }
+        self.put = 0;
+        self.connection = Some(connection);
+        Ok(())
+    }
+}
+
+async fn connect(place: &SqlPlace) -> Result<Connection, SqlError> {
+    let mut connection = Connection::open(&place.target, STATEMENT_MAX).await?;
+    schema::enter(&mut connection, place).await?;
+    Ok(connection)
+}
+
+async fn run(connection: &mut Option<Connection>, statement: &str) -> Result<(), SqlError> {
+    match connection {
+        Some(connection) => connection.run(statement).await,
+        None => Err(away()),
+    }
+}
+
+fn first_bytes(row: Row) -> Option<Vec<u8>> {
+    row.first()?.as_bytes().map(<[u8]>::to_vec)
+}
+
+fn away() -> SqlError {
+    SqlError::Away { said: "there is no connection".to_owned() }
+}
+
+/// Writes put into the transaction at once: fewer statements, each with more rows.
+const PUT_AT_ONCE: usize = 64;
+
+/// Writes after which a transaction is completed, whoever waits.
+const COMPLETED_AT: usize = 512;
+
+/// For one statement.
+const STATEMENT_MAX: Duration = Duration::from_secs(30);
+
+/// How long a database may be away: the replica cannot do anything meanwhile, and others lead. Then it ends.
+const AWAY_MAX: Duration = Duration::from_secs(30);
+
+const PAUSE_MIN: Duration = Duration::from_millis(50);
+const PAUSE_MAX: Duration = Duration::from_secs(2);

@@ -1,0 +1,190 @@
+//! The tables, and the statements on them. Their version stands in the database; one of another version is made anew and filled from the journal.
+
+use std::ops::Bound;
+
+use caps_adapters::sql::{Cell, Connection, Dialect, SqlError};
+
+use super::SqlPlace;
+use super::ledger::Write;
+use super::report;
+
+/// Goes to the state's own space, which is made if it is not there.
+pub(super) async fn enter(connection: &mut Connection, place: &SqlPlace) -> Result<(), SqlError> {
+    let space = connection.dialect().quoted(&place.space);
+    match connection.dialect() {
+        Dialect::PostgreSql => {
+            connection.run(&format!("CREATE SCHEMA IF NOT EXISTS {space}")).await?;
+            connection.run(&format!("SET search_path TO {space}")).await?;
+            // It is no truth: what a crash of the database takes away is replayed.
+            connection.run("SET synchronous_commit TO off").await
+        }
+        Dialect::MariaDb => {
+            connection.run(&format!("CREATE DATABASE IF NOT EXISTS {space}")).await?;
+            connection.run(&format!("USE {space}")).await?;
+            connection.run("SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ZERO_DATE,NO_ENGINE_SUBSTITUTION'").await
+        }
+        Dialect::Sqlite => {
+            connection.run("PRAGMA journal_mode = WAL").await?;
+            connection.run("PRAGMA synchronous = NORMAL").await
+        }
+    }
+}
+
+/// Makes the tables that are missing. Those of another version are thrown away with everything in them.
+pub(super) async fn prepare(connection: &mut Connection) -> Result<(), SqlError> {
+    let dialect = connection.dialect();
+    connection.run("CREATE TABLE IF NOT EXISTS caps_schema (version BIGINT NOT NULL PRIMARY KEY)").await?;
+    let versions = connection.query("SELECT version FROM caps_schema", &[]).await?;
+    let version = versions.first().and_then(|row| row.first()).and_then(Cell::as_int);
+    if version.is_some_and(|version| version != VERSION) {
+        tracing::warn!(
+            version,
+            ours = VERSION,
+            "the state's tables are of another release: they are made anew and filled from the journal"
+        );
+        drop_all(connection).await?;
+    }
+    for table in tables(dialect) {
+        connection.run(&table).await?;
+    }
+    if version != Some(VERSION) {
+        connection.run("DELETE FROM caps_schema").await?;
+        connection.execute(&dialect.numbered("INSERT INTO caps_schema (version) VALUES (?)"), &[Cell::Int(VERSION)]).await?;
+    }
+    Ok(())
+}
+
+/// Throws the state's space away. An SQLite file keeps nothing, but stays.
+pub(super) async fn empty(connection: &mut Connection, place: &SqlPlace) -> Result<(), SqlError> {
+    let space = connection.dialect().quoted(&place.space);
+    match connection.dialect() {
+        Dialect::PostgreSql => connection.run(&format!("DROP SCHEMA {space} CASCADE")).await,
+        Dialect::MariaDb => connection.run(&format!("DROP DATABASE {space}")).await,
+        Dialect::Sqlite => drop_all(connection).await,
+    }
+}
+
+async fn drop_all(connection: &mut Connection) -> Result<(), SqlError> {
+    let dialect = connection.dialect();
+    for view in super::views::all(connection).await? {
+        connection.run(&format!("DROP VIEW IF EXISTS {}", dialect.quoted(&view))).await?;
+    }
+    for table in TABLES {
+        connection.run(&format!("DROP TABLE IF EXISTS {table}")).await?;
+    }
+    Ok(())
+}
+
+/// Puts writes into the open transaction: of each key the last value, then the header, then what reports see.
+pub(super) async fn put(connection: &mut Connection, writes: &[Write]) -> Result<(), SqlError> {
+    let mut last = std::collections::BTreeMap::new();
+    for write in writes {
+        last.extend(write.entries.iter().map(|(key, value)| (key.as_slice(), value.as_deref())));
+    }
+    let gone: Vec<Vec<Cell>> = last.iter().filter(|(_, value)| value.is_none()).map(|(key, _)| vec![Cell::Bytes(key.to_vec())]).collect();
+    let there = last.iter().filter_map(|(key, value)| Some(vec![Cell::Bytes(key.to_vec()), Cell::Bytes((*value)?.to_vec())]));
+    for some in chunks(&gone) {
+        let places = connection.dialect().rows(1, some.len());
+        let cells: Vec<Cell> = some.iter().flatten().cloned().collect();
+        connection.execute(&format!("DELETE FROM caps_entry WHERE k IN {places}"), &cells).await?;
+    }
+    let update = connection.dialect().or_update(&["k"], &["v"]);
+    insert(connection, "INSERT INTO caps_entry (k, v) VALUES ", &update, &there.collect::<Vec<_>>()).await?;
+    if let Some(write) = writes.last() {
+        let update = connection.dialect().or_update(&["one"], &["header"]);
+        let row = vec![vec![Cell::Int(1), Cell::Bytes(write.header.clone())]];
+        insert(connection, "INSERT INTO caps_state (one, header) VALUES ", &update, &row).await?;
+    }
+    report::put(connection, writes.iter().map(|write| &write.report)).await
+}
+
+/// Inserts rows, many at a time. There are few different statements, so that the database knows them.
+pub(super) async fn insert(connection: &mut Connection, begin: &str, end: &str, rows: &[Vec<Cell>]) -> Result<(), SqlError> {
+    for some in chunks(rows) {
+        let columns = some.first().map_or(0, Vec::len);
+        let statement = format!("{begin}{}{end}", connection.dialect().rows(some.len(), columns));
+        let cells: Vec<Cell> = some.iter().flatten().cloned().collect();
+        connection.execute(&statement, &cells).await?;
+    }
+    Ok(())
+}
+
+/// Rows in pieces of few different sizes, each within the bytes of a packet.
+fn chunks(mut rows: &[Vec<Cell>]) -> impl Iterator<Item = &[Vec<Cell>]> {
+    std::iter::from_fn(move || {
+        let bytes = |row: &Vec<Cell>| row.iter().map(|cell| cell.as_bytes().map_or(8, <[u8]>::len)).sum::<usize>();
+        let fits = |size: &usize| *size <= rows.len() && (*size == 1 || rows[..*size].iter().map(bytes).sum::<usize>() <= PIECE_BYTES_MAX);
+        let size = [64, 16, 4, 1].into_iter().find(fits)?;
+        let (some, rest) = rows.split_at(size);
+        rows = rest;
+        Some(some)
+    })
+}
+
+/// The first entries between two keys.
+pub(super) fn range(from: Bound<Vec<u8>>, to: Bound<Vec<u8>>, backwards: bool, limit: usize) -> (String, Vec<Cell>) {
+    let (mut conditions, mut cells) = (Vec::new(), Vec::new());
+    for (bound, included, excluded) in [(from, "k >= ?", "k > ?"), (to, "k <= ?", "k < ?")] {
+        match bound {
+            Bound::Included(key) => {
+                conditions.push(included);
+                cells.push(Cell::Bytes(key));
+            }
+            Bound::Excluded(key) => {
+                conditions.push(excluded);
+                cells.push(Cell::Bytes(key));
+            }
+            Bound::Unbounded => {}
+        }
+    }
+    let order = if backwards { "DESC" } else { "ASC" };
+    let condition = if conditions.is_empty() { "1 = 1".to_owned() } else { conditions.join(" AND ") };
+    // Not bound: it is a number of ours, and the plan depends on it.
+    (format!("SELECT k, v FROM caps_entry WHERE {condition} ORDER BY k {order} LIMIT {limit}"), cells)
+}
+
+fn tables(dialect: Dialect) -> Vec<String> {
+    let (key, bytes, text, real) = (dialect.key_bytes(KEY_BYTES_MAX), dialect.bytes(), dialect.text(), dialect.real());
+    let (id, name) = (dialect.key_text(26), dialect.key_text(63));
+    let clustered = if dialect == Dialect::Sqlite { " WITHOUT ROWID" } else { "" };
+    vec![
+        format!("CREATE TABLE IF NOT EXISTS caps_state (one BIGINT NOT NULL PRIMARY KEY, header {bytes} NOT NULL)"),
+        format!("CREATE TABLE IF NOT EXISTS caps_entry (k {key} NOT NULL PRIMARY KEY, v {bytes} NOT NULL){clustered}"),
+        format!(
+            "CREATE TABLE IF NOT EXISTS caps_object (entity {name} NOT NULL, object {id} NOT NULL, born BIGINT NOT NULL, died BIGINT, \
+             PRIMARY KEY (entity, object)){clustered}"
+        ),
+        format!(
+            "CREATE TABLE IF NOT EXISTS caps_version (object {id} NOT NULL, since BIGINT NOT NULL, til BIGINT, is_deleted BIGINT NOT NULL, \
+             PRIMARY KEY (object, since)){clustered}"
+        ),
+        format!(
+            "CREATE TABLE IF NOT EXISTS caps_value (object {id} NOT NULL, attribute {name} NOT NULL, since BIGINT NOT NULL, ordinal BIGINT NOT NULL, \
+             til BIGINT, kind BIGINT NOT NULL, map_key {text}, whole BIGINT, floating {real}, words {text}, PRIMARY KEY (object, attribute, since, ordinal)){clustered}"
+        ),
+        format!(
+            "CREATE TABLE IF NOT EXISTS caps_commit (position BIGINT NOT NULL PRIMARY KEY, moment BIGINT NOT NULL, author {id}, front_end {text} NOT NULL, \
+             module {name} NOT NULL, method {name} NOT NULL)"
+        ),
+        format!(
+            "CREATE TABLE IF NOT EXISTS caps_attribute (entity {name} NOT NULL, attribute {name} NOT NULL, kind BIGINT NOT NULL, PRIMARY KEY (entity, attribute))"
+        ),
+    ]
+}
+
+const TABLES: [&str; 7] = ["caps_state", "caps_entry", "caps_object", "caps_version", "caps_value", "caps_commit", "caps_attribute"];
+
+/// The header, if there is one.
+pub(super) const HEADER: &str = "SELECT header FROM caps_state WHERE one = 1";
+
+/// The value of a key.
+pub(super) const VALUE: &str = "SELECT v FROM caps_entry WHERE k = ?";
+
+/// Of these tables.
+const VERSION: i64 = 1;
+
+/// Bytes of a key: a place of an index of a map has two texts of 64 bytes, escaped, two names and an id.
+const KEY_BYTES_MAX: usize = 700;
+
+/// Bytes of the rows of one statement.
+const PIECE_BYTES_MAX: usize = 4 << 20;

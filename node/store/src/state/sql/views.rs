@@ -1,0 +1,136 @@
+//! A view for each entity, made from the attributes that objects of it were seen with.
+//!
+//! `case` has a row for each object that there is, `case_history` one for each version that there ever was, with the positions and the times between
+//! which it held. A column is the first value of its attribute; all values of lists and maps are in `caps_value`.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use caps_adapters::sql::{Cell, Connection, Dialect, SqlError};
+use caps_model::Name;
+
+use super::report::{Report, kind_number};
+
+/// The attributes that were seen: of each entity, with the numbers of their kinds.
+#[derive(Debug, Default)]
+pub(super) struct Views {
+    known: BTreeMap<String, BTreeMap<String, i64>>,
+}
+
+impl Views {
+    /// Those that the database knows of.
+    pub(super) async fn read(connection: &mut Connection) -> Result<Self, SqlError> {
+        let mut known: BTreeMap<String, BTreeMap<String, i64>> = BTreeMap::new();
+        for row in connection.query("SELECT entity, attribute, kind FROM caps_attribute", &[]).await? {
+            let text = |place: usize| row.get(place).and_then(Cell::as_bytes).map(|bytes| String::from_utf8_lossy(bytes).into_owned());
+            if let (Some(entity), Some(attribute), Some(kind)) = (text(0), text(1), row.get(2).and_then(Cell::as_int)) {
+                known.entry(entity).or_default().insert(attribute, kind);
+            }
+        }
+        Ok(Self { known })
+    }
+
+    /// Makes the views anew of those entities that were seen with an attribute for the first time.
+    pub(super) async fn follow<'r>(
+        &mut self,
+        connection: &mut Connection,
+        reports: impl Iterator<Item = &'r Report>,
+    ) -> Result<(), SqlError> {
+        let mut changed = BTreeSet::new();
+        let (begin, end) = connection.dialect().inserting_new();
+        let statement = format!("{begin} caps_attribute (entity, attribute, kind) VALUES {}{end}", connection.dialect().rows(1, 3));
+        for ((entity, attribute), kind) in reports.flat_map(|report| &report.attributes) {
+            let of_entity = self.known.entry(entity.to_string()).or_default();
+            if of_entity.contains_key(attribute.as_str()) {
+                continue;
+            }
+            let kind = kind_number(*kind);
+            let cells = [Cell::Text(entity.to_string()), Cell::Text(attribute.to_string()), Cell::Int(kind)];
+            connection.execute(&statement, &cells).await?;
+            of_entity.insert(attribute.to_string(), kind);
+            changed.insert(entity.clone());
+        }
+        for entity in changed {
+            self.make(connection, &entity).await?;
+        }
+        Ok(())
+    }
+
+    async fn make(&self, connection: &mut Connection, entity: &Name) -> Result<(), SqlError> {
+        let Some(attributes) = self.known.get(entity.as_str()) else { return Ok(()) };
+        let dialect = connection.dialect();
+        let names = names(entity.as_str());
+        for (name, select) in
+            [(&names.present, present(dialect, entity, attributes)), (&names.history, history(dialect, entity, attributes))]
+        {
+            let name = dialect.quoted(name);
+            connection.run(&format!("DROP VIEW IF EXISTS {name}")).await?;
+            connection.run(&format!("CREATE VIEW {name} AS {select}")).await?;
+        }
+        Ok(())
+    }
+}
+
+/// The names of all views there may be.
+pub(super) async fn all(connection: &mut Connection) -> Result<Vec<String>, SqlError> {
+    // If there is no such table there are no views.
+    let Ok(views) = Views::read(connection).await else { return Ok(Vec::new()) };
+    Ok(views.known.keys().flat_map(|entity| [names(entity).present, names(entity).history]).collect())
+}
+
+/// The names of an entity's views.
+struct Names {
+    present: String,
+    history: String,
+}
+
+/// The entity's own name; one that could be taken for a table of ours, or with its ending is too long, is written a little otherwise.
+fn names(entity: &str) -> Names {
+    let own = if entity.starts_with("caps_") { format!("entity_{entity}") } else { entity.to_owned() };
+    let short: String = own.chars().take(NAME_MAX - HISTORY.len()).collect();
+    Names { present: own.chars().take(NAME_MAX).collect(), history: format!("{short}{HISTORY}") }
+}
+
+fn present(dialect: Dialect, entity: &Name, attributes: &BTreeMap<String, i64>) -> String {
+    format!(
+        "SELECT o.object AS id, o.born AS created{} FROM caps_object o LEFT JOIN caps_value v ON v.object = o.object AND v.ordinal = 0 AND v.til IS NULL \
+         WHERE o.entity = {} AND o.died IS NULL GROUP BY o.object, o.born",
+        columns(dialect, attributes),
+        dialect.literal(entity.as_str()),
+    )
+}
+
+fn history(dialect: Dialect, entity: &Name, attributes: &BTreeMap<String, i64>) -> String {
+    let (from, to) = (dialect.moment("MIN(f.moment)"), dialect.moment("MIN(t.moment)"));
+    format!(
+        "SELECT o.object AS id, n.since AS valid_from, n.til AS valid_to, {from} AS valid_from_time, {to} AS valid_to_time{} FROM caps_object o \
+         JOIN caps_version n ON n.object = o.object AND n.is_deleted = 0 LEFT JOIN caps_commit f ON f.position = n.since \
+         LEFT JOIN caps_commit t ON t.position = n.til \
+         LEFT JOIN caps_value v ON v.object = o.object AND v.ordinal = 0 AND v.since <= n.since AND (v.til IS NULL OR v.til > n.since) \
+         WHERE o.entity = {} GROUP BY o.object, n.since, n.til",
+        columns(dialect, attributes),
+        dialect.literal(entity.as_str()),
+    )
+}
+
+fn columns(dialect: Dialect, attributes: &BTreeMap<String, i64>) -> String {
+    let column = |(attribute, kind): (&String, &i64)| {
+        let of = |column: &str| format!("MAX(CASE WHEN v.attribute = {} THEN v.{column} END)", dialect.literal(attribute));
+        let value = match kind {
+            1 if dialect == Dialect::PostgreSql => format!("{} = 1", of("whole")),
+            1 | 2 | 6 => of("whole"),
+            3 => of("floating"),
+            5 => dialect.moment(&of("whole")),
+            9 if dialect != Dialect::Sqlite => format!("CAST({} AS DECIMAL(38, 18))", of("words")),
+            _ => of("words"),
+        };
+        // `id`, `created` and what tells versions apart are ours.
+        let taken = matches!(attribute.as_str(), "id" | "created" | "valid_from" | "valid_to" | "valid_from_time" | "valid_to_time");
+        let name = if taken { format!("{attribute}_value") } else { attribute.clone() };
+        format!(", {value} AS {}", dialect.quoted(&name))
+    };
+    attributes.iter().map(column).collect()
+}
+
+/// Bytes of a name that every database takes.
+const NAME_MAX: usize = 63;
+const HISTORY: &str = "_history";
