@@ -20,6 +20,7 @@
 mod cell;
 mod connection;
 mod dialect;
+mod driver;
 mod failure;
 mod target;
 
