@@ -28,6 +28,8 @@ tools:           ## install what the tests need and this machine lacks
 	command -v chromedriver >/dev/null || missing="$$missing chromium-driver"; \
 	command -v swaks >/dev/null || missing="$$missing swaks"; \
 	test -x /usr/sbin/exim4 || missing="$$missing exim4-daemon-light"; \
+	ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing="$$missing postgresql"; \
+	command -v mariadbd >/dev/null || missing="$$missing mariadb-server"; \
 	if [ -z "$$missing" ]; then exit 0; fi; \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then apt-get update -qq && apt-get install -y -qq --no-install-recommends $$missing; \
 	else echo "the tests need these Debian packages:$$missing"; exit 1; fi

@@ -20,6 +20,7 @@ mod past;
 mod ping;
 mod progress;
 mod read;
+mod rebuild;
 mod record;
 mod restore;
 mod run;
@@ -109,6 +110,8 @@ enum Command {
     Backup(backup::Backup),
     /// Make a node's journal from a backup, as the cabinet was at its end or earlier.
     Restore(restore::Restore),
+    /// Make a node's state anew from its journal.
+    Rebuild(rebuild::Rebuild),
     /// Examine what a node keeps, or a backup, without changing it.
     Check(check::Check),
     /// Measure the way to a node, or learn why there is none.
@@ -174,6 +177,7 @@ impl Cli {
             Command::Cabinet(command) => command.run(global).await,
             Command::Backup(command) => command.run(global).await,
             Command::Restore(command) => command.run(global),
+            Command::Rebuild(command) => command.run(global),
             Command::Check(command) => command.run(global),
             Command::Ping(command) => command.run(global).await,
             Command::Login(command) => command.run(global).await,

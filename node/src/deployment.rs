@@ -13,8 +13,11 @@ pub mod workload;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use anyhow::Context;
+use caps_adapters::sql::Target;
 use caps_certs_gen::{Identity, Layer};
 use caps_model::{Name, Services};
+use caps_store::state::SqlPlace;
 
 pub use cabinet::{Cabinet, StateKind};
 pub use front_end::FrontEnd;
@@ -188,6 +191,22 @@ impl Deployment {
         self.layer(Layer::Cabinet).filter(|node| node.cabinets.contains(&cabinet.name))
     }
 
+    /// What a node of layer 1 materialises the journal of a cabinet into. A password that stands in a variable of the environment is looked up there.
+    pub fn state_of(&self, node: &Node, cabinet: &Cabinet) -> anyhow::Result<caps_store::StateKind> {
+        let data = self.data_of(node, cabinet);
+        Ok(match &cabinet.state {
+            StateKind::Memory => caps_store::StateKind::Memory,
+            StateKind::Sled => caps_store::StateKind::Sled(data.join("state")),
+            StateKind::Sqlite => {
+                caps_store::StateKind::Sql(SqlPlace { target: Target::file(&data.join("state.sqlite")), space: String::new() })
+            }
+            StateKind::Database(target) => {
+                let target = target.completed(|name| std::env::var(name).ok()).with_context(|| format!("cannot use {target}"))?;
+                caps_store::StateKind::Sql(SqlPlace { target, space: space(node, cabinet) })
+            }
+        })
+    }
+
     /// Where a node of layer 1 keeps the journal, the state and the blobs of a cabinet.
     pub fn data_of(&self, node: &Node, cabinet: &Cabinet) -> PathBuf {
         self.data.join(&node.name).join(cabinet.name.as_str())
@@ -200,6 +219,23 @@ impl Node {
         self.announce.or(self.listen)
     }
 }
+
+/// The schema of a replica: told from those of all others in the same database, and short enough for each of them.
+fn space(node: &Node, cabinet: &Cabinet) -> String {
+    let whole = format!("caps_{}_{}", cabinet.name, node.name).replace(|char: char| !char.is_ascii_alphanumeric(), "_");
+    if whole.len() <= SPACE_BYTES_MAX {
+        return whole;
+    }
+    format!("{}_{:x}", &whole[..SPACE_BYTES_MAX - 17], fnv(whole.as_bytes()))
+}
+
+/// FNV-1a: a name that is cut stays told from others that begin so.
+fn fnv(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
+/// Bytes of a name in PostgreSQL.
+const SPACE_BYTES_MAX: usize = 63;
 
 #[cfg(test)]
 mod tests {
@@ -265,7 +301,11 @@ voters = ["store-lund"]
             ("[cabinet]", "[cabinet]\nsurvives = \"war\"", "caps.toml:25: unknown variant `war`, expected one of `node`, `site`, `region`"),
             ("voters = [\"store-lund\"]", "voters = []", "caps.toml:25: no voters: name the nodes of layer 1 that keep the cabinet"),
             ("listen = \"127.0.0.1:4201\"", "", "caps.toml:14: host-lund needs an address to listen on: add listen = \"ADDRESS:PORT\""),
-            ("[cabinet]", "[cabinet]\nstate = \"oracle\"", "caps.toml:25: unknown variant `oracle`, expected `memory` or `sled`"),
+            (
+                "[cabinet]",
+                "[cabinet]\nstate = \"oracle\"",
+                "caps.toml:25: a state is \"memory\", \"sled\", \"sqlite\", or a database: a database is postgres://",
+            ),
             ("[cabinet]", "[cabinet]\nreserve_mib = -1", "caps.toml:25: invalid value: integer `-1`, expected u32"),
             ("[cabinet]", "[cabinet]\ntick = \"fast\"", "caps.toml:25: \"fast\" is not a duration: write it as 50ms, 2s or 5m20s"),
             ("[cabinet]", "modules = [\"crm\"]\n[cabinet]", "caps.toml:24: unknown field `modules`"),

@@ -132,7 +132,7 @@ name = "main"
 voters = [{voters}]       # an odd number, at different sites; once it is founded, `caps cabinet` changes who votes
 # learners = ["store-..."]  # nodes of layer 1 that follow without a vote: they serve reads near whoever asks, and cost no commit a thing
 # survives = "site"         # the goal: "node", "site" or "region"; `caps cabinet` says whether the voters' places meet it
-state = "sled"            # or "memory": rebuilt from the journal at each start
+state = "sled"            # or "memory", "sqlite", "postgres://caps:${CAPS_DB_PASSWORD}@db.example/caps", "mysql://...": rebuilt from the journal if need be
 tick = "50ms"             # the consensus clock: a dead leader is replaced in 12 to 20 ticks; raise it when voters are over 100 ms apart
 # Several cabinets: write [[cabinet]] for each, with a name, voters and, if they differ, modules; hosts and front ends say cabinet = "NAME".
 

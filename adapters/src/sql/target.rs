@@ -18,6 +18,9 @@ pub enum TargetError {
     /// It begins with none of those that are known.
     #[error("a database is postgres://USER:PASSWORD@HOST:PORT/NAME, mysql://USER:PASSWORD@HOST:PORT/NAME or sqlite:FILE")]
     Scheme,
+    /// It is to be completed from the environment, which has nothing of that name.
+    #[error("the URL of the database names a variable of the environment, written ${{NAME}}, that is not set")]
+    Variable,
     /// Nothing follows.
     #[error("the URL of the database names none: write it as postgres://USER:PASSWORD@HOST:PORT/NAME")]
     Empty,
@@ -53,6 +56,18 @@ impl Target {
             })
             .collect();
         Self { dialect: Dialect::Sqlite, url: format!("sqlite://{escaped}?mode=rwc") }
+    }
+
+    /// The target with each `${NAME}` of its URL replaced by what `variable` says, so that a password need not stand in a file.
+    pub fn completed(&self, variable: impl Fn(&str) -> Option<String>) -> Result<Self, TargetError> {
+        let mut pieces = self.url.split("${");
+        let mut url = pieces.next().unwrap_or_default().to_owned();
+        for piece in pieces {
+            let (name, rest) = piece.split_once('}').ok_or(TargetError::Variable)?;
+            url.push_str(&variable(name).ok_or(TargetError::Variable)?);
+            url.push_str(rest);
+        }
+        Ok(Self { dialect: self.dialect, url })
     }
 
     /// How it writes what the databases write differently.
@@ -107,6 +122,10 @@ mod tests {
         ] {
             assert_eq!(shown(url), Err(error), "{url}");
         }
+        let target = Target::parse("postgres://caps:${CAPS_PASSWORD}@db/caps").unwrap();
+        let completed = target.completed(|name| (name == "CAPS_PASSWORD").then(|| "secret".to_owned())).unwrap();
+        assert_eq!((completed.url(), completed.to_string().as_str()), ("postgres://caps:secret@db/caps", "postgres://db/caps"));
+        assert_eq!(target.completed(|_| None), Err(TargetError::Variable));
         assert!(!format!("{:?}", Target::parse("mysql://u:secret@db/x").unwrap()).contains("secret"));
     }
 }

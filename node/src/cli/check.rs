@@ -9,6 +9,7 @@ use std::sync::Arc;
 use anyhow::{Context, bail};
 use caps_certs_gen::Layer;
 use caps_model::BlobId;
+use caps_store::StateKind;
 use caps_store::check::{Aside, BlobsFound, Examined, JournalFound, Sound, StateFound, compare, examine, set_aside};
 use caps_store::state::{SledState, State, StateOpened};
 use caps_store::storage::{DiskStorage, Storage};
@@ -75,6 +76,19 @@ struct Found {
     missing: Option<u64>,
 }
 
+/// What is to be examined.
+struct Kept {
+    directory: PathBuf,
+    /// What a node makes of the journal there; why that cannot be said, if it cannot.
+    state: anyhow::Result<StateKind>,
+}
+
+impl Kept {
+    fn of(deployment: &Deployment, node: &Node, cabinet: &Cabinet) -> Self {
+        Self { directory: deployment.data_of(node, cabinet), state: deployment.state_of(node, cabinet) }
+    }
+}
+
 enum StateVerdict {
     Compared(StateFound),
     Unusable(String),
@@ -83,11 +97,11 @@ enum StateVerdict {
 impl Check {
     pub(super) fn run(&self, global: &Global) -> anyhow::Result<()> {
         if self.purge_quarantined {
-            return self.directories(global)?.iter().try_for_each(|directory| aside::purge(global, directory, self.yes));
+            return self.kept(global)?.iter().try_for_each(|kept| aside::purge(global, &kept.directory, self.yes));
         }
         let mut faults = 0;
-        for directory in self.directories(global)? {
-            let found = self.examine(global, directory)?;
+        for kept in self.kept(global)? {
+            let found = self.examine(global, kept)?;
             match global.json {
                 true => say!("{}", found.json()),
                 false => found.tell(),
@@ -101,19 +115,19 @@ impl Check {
         }
     }
 
-    fn directories(&self, global: &Global) -> anyhow::Result<Vec<PathBuf>> {
+    fn kept(&self, global: &Global) -> anyhow::Result<Vec<Kept>> {
         if let Some(directory) = &self.directory {
-            return Ok(vec![directory.clone()]);
+            return Ok(vec![Kept { state: Ok(StateKind::Sled(directory.join("state"))), directory: directory.clone() }]);
         }
         let deployment = Deployment::read(&global.config)?;
         if let Some(name) = &self.node {
             let node = deployment.node(name)?;
-            return Ok(self.cabinets(global, &deployment, node)?.into_iter().map(|cabinet| deployment.data_of(node, cabinet)).collect());
+            return Ok(self.cabinets(global, &deployment, node)?.into_iter().map(|cabinet| Kept::of(&deployment, node, cabinet)).collect());
         }
         let mut here = Vec::new();
         for node in deployment.layer(Layer::Cabinet) {
-            let directories = self.cabinets(global, &deployment, node)?.into_iter().map(|cabinet| deployment.data_of(node, cabinet));
-            here.extend(directories.filter(|directory| directory.exists()));
+            let kept = self.cabinets(global, &deployment, node)?.into_iter().map(|cabinet| Kept::of(&deployment, node, cabinet));
+            here.extend(kept.filter(|kept| kept.directory.exists()));
         }
         match here.is_empty() {
             true => bail!("no node of layer 1 has its data under {}", deployment.data.display()),
@@ -127,7 +141,8 @@ impl Check {
         Ok(deployment.cabinets_of(node).filter(|cabinet| named.is_none_or(|named| named.name == cabinet.name)).collect())
     }
 
-    fn examine(&self, global: &Global, directory: PathBuf) -> anyhow::Result<Found> {
+    fn examine(&self, global: &Global, kept: Kept) -> anyhow::Result<Found> {
+        let Kept { directory, state: kind } = kept;
         let busy = || format!("cannot examine {}: does its node run? stop it first, or examine a copy", directory.display());
         let storage = DiskStorage::open_read_only(&directory).with_context(busy)?;
         let storage: Arc<dyn Storage> = Arc::new(storage);
@@ -139,7 +154,7 @@ impl Check {
             blobs = Some(self.examine_blobs(global, sound, &*storage)?);
             missing = manifest.map(|manifest| manifest.entries.saturating_sub(sound.committed)).filter(|lost| *lost > 0);
             if self.state {
-                state = self.compare(global, &directory, sound)?;
+                state = self.compare(global, &kind?, sound)?;
             }
         }
         let set_aside = set_aside(&*storage, &directory.join("state"))?;
@@ -160,8 +175,20 @@ impl Check {
         Ok(found.only(&sound.named(scratch.state()?, &mut |figures| bar.tell(figures))?))
     }
 
-    fn compare(&self, global: &Global, directory: &Path, sound: &Sound) -> anyhow::Result<Option<StateVerdict>> {
-        let Some(original) = SledState::whereabouts(&directory.join("state")) else { return Ok(None) };
+    fn compare(&self, global: &Global, kind: &StateKind, sound: &Sound) -> anyhow::Result<Option<StateVerdict>> {
+        match kind {
+            StateKind::Memory => Ok(None),
+            StateKind::Sled(path) => self.compare_copy(global, path, sound),
+            // Others may read there while this does.
+            StateKind::Sql(_) => {
+                let found = kind.open(u64::MAX)?;
+                self.compare_with(global, &*found, &Scratch::directory(self.scratch.as_deref().unwrap_or(&std::env::temp_dir()))?, sound)
+            }
+        }
+    }
+
+    fn compare_copy(&self, global: &Global, path: &Path, sound: &Sound) -> anyhow::Result<Option<StateVerdict>> {
+        let Some(original) = SledState::whereabouts(path) else { return Ok(None) };
         let scratch = Scratch::directory(self.scratch.as_deref().unwrap_or(&std::env::temp_dir()))?;
         let copy = scratch.path().expect("it is a directory").join("state");
         copy_directory(&original, &copy).with_context(|| format!("cannot copy {}", original.display()))?;
@@ -169,12 +196,16 @@ impl Check {
             (state, StateOpened::Kept | StateOpened::Fresh) => state,
             (_, StateOpened::Rebuilding { reason, .. }) => return Ok(Some(StateVerdict::Unusable(reason))),
         };
+        self.compare_with(global, &found, &scratch, sound)
+    }
+
+    fn compare_with(&self, global: &Global, found: &dyn State, scratch: &Scratch, sound: &Sound) -> anyhow::Result<Option<StateVerdict>> {
         let last = found.mark().index;
         let bar = Bar::new(global, "replaying");
         let (expected, mark) = sound.replay(scratch.state()?, last, &mut |figures| bar.tell(figures))?;
         drop(bar);
         let bar = Bar::new(global, "comparing");
-        let compared = compare(&*expected, mark, &found, &mut |figures| bar.tell(figures))?;
+        let compared = compare(&*expected, mark, found, &mut |figures| bar.tell(figures))?;
         Ok(Some(StateVerdict::Compared(compared)))
     }
 }
@@ -234,7 +265,7 @@ impl Found {
                 );
             }
             Some(StateVerdict::Compared(found)) => {
-                say!("  state: NOT SOUND: move it away, and it is rebuilt when the node starts");
+                say!("  state: NOT SOUND: `caps rebuild` makes it anew");
                 found.disagreements.iter().for_each(|disagreement| say!("    {disagreement}"));
             }
         }

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use anyhow::{Context, bail, ensure};
 use caps_certs_gen::{Identity, Layer};
 use caps_model::CommitId;
+use caps_store::StateKind;
 use caps_store::backup::{Beside, BlobsRestored, Built, Restoration, Source, SourceError, build};
 use caps_store::journal;
-use caps_store::state::SledState;
 use caps_store::storage::{DiskStorage, Storage};
 use clap::Args;
 use indicatif::HumanBytes;
@@ -87,7 +87,7 @@ impl Restore {
         let storage = DiskStorage::open(&directory).with_context(|| format!("cannot restore {}: does it run? stop it first", node.name))?;
         let storage: Arc<dyn Storage> = Arc::new(storage);
         match self.from_peers {
-            true => self.leave_to_peers(global, &directory, &*storage),
+            true => self.leave_to_peers(global, &deployment.state_of(node, cabinet)?, &*storage),
             false => self.restore(global, &deployment, (node, cabinet), &directory, &storage),
         }
     }
@@ -105,9 +105,9 @@ impl Restore {
         }
     }
 
-    fn leave_to_peers(&self, global: &Global, directory: &Path, storage: &dyn Storage) -> anyhow::Result<()> {
+    fn leave_to_peers(&self, global: &Global, state: &StateKind, storage: &dyn Storage) -> anyhow::Result<()> {
         ensure!(journal::exists(storage)?, "{} has no journal: start it, and it is built from its peers", self.node);
-        let state = set_state_aside(directory)?;
+        let state = discard(state)?;
         let names = journal::set_aside(storage)?;
         match global.json {
             true => say!("{}", json!({"node": self.node, "journal_set_aside": names, "state_set_aside": state})),
@@ -197,7 +197,7 @@ impl Restore {
             self.refuse_to_forget(directory, &built.lacking(&own.orders()?))?;
         }
         let blobs = self.restore_blobs(global, directory, &**storage, &sources, &built)?;
-        let state = set_state_aside(directory)?;
+        let state = discard(&deployment.state_of(node, cabinet)?)?;
         let restored = built.take_place()?;
         let mark = restored.mark;
         let missing: Vec<String> = blobs.missing.iter().map(ToString::to_string).collect();
@@ -292,13 +292,10 @@ fn open_source(directory: &Path, cabinet: &str) -> anyhow::Result<Source> {
 }
 
 /// Sets the node's state aside: it is made from another journal than the one to come.
-fn set_state_aside(directory: &Path) -> anyhow::Result<Option<String>> {
-    let state = directory.join("state");
-    if SledState::whereabouts(&state).is_none() {
-        return Ok(None);
-    }
-    let aside = SledState::set_aside(&state).with_context(|| format!("cannot set {} aside", state.display()))?;
-    Ok(Some(aside.display().to_string()))
+/// Of another history than the journal that takes the place: not a word of it may stay.
+fn discard(state: &StateKind) -> anyhow::Result<Option<String>> {
+    let aside = state.discard().context("cannot throw the state away")?;
+    Ok(aside.map(|aside| aside.display().to_string()))
 }
 
 /// Blobs that a complaint names.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use caps_adapters::sql::{Target, TargetError};
 use caps_model::{Name, Services};
 
 use super::Survival;
@@ -28,13 +29,28 @@ pub struct Cabinet {
 }
 
 /// What a replica materialises its journal into.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StateKind {
     /// In memory: rebuilt from the journal at each start.
     Memory,
     /// In sled, the embedded default.
     Sled,
+    /// In an SQLite file beside the journal.
+    Sqlite,
+    /// In a relational database: each replica has a schema of its own there.
+    Database(Target),
+}
+
+impl StateKind {
+    /// Reads `memory`, `sled`, `sqlite`, or the URL of a database.
+    pub(super) fn parse(text: &str) -> Result<Self, TargetError> {
+        match text {
+            "memory" => Ok(Self::Memory),
+            "sled" => Ok(Self::Sled),
+            "sqlite" => Ok(Self::Sqlite),
+            url => Target::parse(url).map(Self::Database),
+        }
+    }
 }
 
 impl Cabinet {

@@ -9,7 +9,7 @@ use caps_certs_gen::{Identity, Layer};
 use caps_model::Name;
 use toml::Spanned;
 
-use super::{Cabinet, Deployment, FrontEnd, Node, file, front_end, network, workload};
+use super::{Cabinet, Deployment, FrontEnd, Node, StateKind, file, front_end, network, workload};
 use crate::modules as known;
 
 /// The byte where something is wrong, and what.
@@ -188,11 +188,17 @@ fn cabinet(cabinet: &file::Cabinet, nodes: &[Node], all: &[String]) -> Result<Ca
         voters,
         learners,
         survives: cabinet.survives,
-        state: cabinet.state,
+        state: cabinet.state.as_ref().map_or(Ok(StateKind::Sled), state)?,
         tick: cabinet.tick.as_ref().map(duration).transpose()?.unwrap_or(TICK),
         reserve_bytes: cabinet.reserve_mib.map_or(caps_store::RESERVE_BYTES, |mib| u64::from(mib) << 20),
         modules: cabinet.modules.as_deref().map_or_else(|| Ok(all.to_vec()), modules)?,
     })
+}
+
+fn state(text: &Spanned<String>) -> Result<StateKind, Complaint> {
+    // It is not repeated: it may hold a password.
+    let known = "a state is \"memory\", \"sled\", \"sqlite\", or a database";
+    StateKind::parse(text.get_ref()).map_err(|error| complain(text, format!("{known}: {error}")))
 }
 
 /// The names of nodes that may keep a replica, each once.

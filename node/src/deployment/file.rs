@@ -7,7 +7,7 @@ use serde::de::{MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use toml::Spanned;
 
-use super::{StateKind, Survival, front_end, network, workload};
+use super::{Survival, front_end, network, workload};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -64,8 +64,7 @@ pub(super) struct Cabinet {
     #[serde(default)]
     pub(super) learners: Vec<Spanned<String>>,
     pub(super) survives: Option<Survival>,
-    #[serde(default = "state")]
-    pub(super) state: StateKind,
+    pub(super) state: Option<Spanned<String>>,
     pub(super) tick: Option<Spanned<String>>,
     pub(super) reserve_mib: Option<u32>,
     pub(super) modules: Option<Vec<Spanned<String>>>,
@@ -113,8 +112,4 @@ fn data() -> String {
 
 fn modules() -> Vec<Spanned<String>> {
     vec![Spanned::new(0..0, "casedesk".to_owned())]
-}
-
-fn state() -> StateKind {
-    StateKind::Sled
 }

@@ -12,7 +12,7 @@ use tokio::time::sleep;
 
 use super::running::Part;
 use super::{Place, Running, server_config};
-use crate::deployment::{Cabinet, Deployment, Node, StateKind};
+use crate::deployment::{Cabinet, Deployment, Node};
 
 /// Opens what is in the storage of each cabinet, joins the overlay, and serves.
 pub(super) async fn start(
@@ -25,7 +25,7 @@ pub(super) async fn start(
     let mut stores = Vec::new();
     for cabinet in deployment.cabinets_of(node) {
         warn_of_placement(deployment, cabinet);
-        let store = Store::open(settings(deployment, node, cabinet), storage(cabinet)?, &environment)
+        let store = Store::open(settings(deployment, node, cabinet)?, storage(cabinet)?, &environment)
             .with_context(|| format!("cannot serve what is in {}", deployment.data_of(node, cabinet).display()))?;
         stores.push(store);
     }
@@ -41,22 +41,19 @@ pub(super) async fn start(
 }
 
 /// Who keeps the cabinet at first is what the file says; a node of layer 1 that it does not name waits until it is added.
-fn settings(deployment: &Deployment, node: &Node, cabinet: &Cabinet) -> Settings {
+pub(crate) fn settings(deployment: &Deployment, node: &Node, cabinet: &Cabinet) -> anyhow::Result<Settings> {
     let named = |names: &[String]| -> Vec<Identity> {
         deployment.nodes.iter().filter(|node| names.contains(&node.name)).map(|node| node.identity.clone()).collect()
     };
-    Settings {
+    Ok(Settings {
         cabinet: cabinet.name.clone(),
         identity: node.identity.clone(),
         founders: Settings::founders(named(&cabinet.voters), named(&cabinet.learners)),
         peers: deployment.keepers(cabinet).map(|node| node.identity.clone()).collect(),
-        state: match cabinet.state {
-            StateKind::Memory => caps_store::StateKind::Memory,
-            StateKind::Sled => caps_store::StateKind::Sled(deployment.data_of(node, cabinet).join("state")),
-        },
+        state: deployment.state_of(node, cabinet)?,
         timing: Timing { tick: cabinet.tick, ..Timing::default() },
         reserve_bytes: cabinet.reserve_bytes,
-    }
+    })
 }
 
 /// Warns when the voters that the file names do not survive what they are to survive.

@@ -44,7 +44,7 @@ use crate::journal::{self, Founder, JournalReader, Opened, Record, Seat, WriteEr
 use crate::replay::ReplayError;
 use crate::replication::{ChangeError, Consensus, Draw, Membership, Timing};
 use crate::service::{BlobService, CabinetService, RaftService};
-use crate::state::{MemoryState, SledState, State, StateError, StateOpened};
+use crate::state::{MemoryState, SledState, SqlOpened, SqlPlace, SqlState, State, StateError, StateOpened};
 use crate::storage::{Storage, StorageError};
 use crate::watchers::{self, Watchers};
 
@@ -109,6 +109,28 @@ pub enum StateKind {
     Memory,
     /// In sled, in this directory.
     Sled(PathBuf),
+    /// In a relational database.
+    Sql(SqlPlace),
+}
+
+impl StateKind {
+    /// Opens the state, for who looks after it while its node does not run. One that is ahead of a journal that ends at `last_index`, or that cannot be
+    /// read, begins anew.
+    pub fn open(&self, last_index: u64) -> Result<Box<dyn State>, StateError> {
+        open_state(self, last_index)
+    }
+
+    /// Throws the state away: it is filled from the journal when it is opened next. One in files is set aside beside them.
+    /// Where it was set aside, if it was.
+    pub fn discard(&self) -> Result<Option<PathBuf>, StateError> {
+        match self {
+            Self::Sled(path) if SledState::whereabouts(path).is_some() => {
+                SledState::set_aside(path).map(Some).map_err(|error| StateError::Engine(Box::new(error)))
+            }
+            Self::Memory | Self::Sled(_) => Ok(None),
+            Self::Sql(place) => SqlState::discard(place).map(|()| None),
+        }
+    }
 }
 
 /// A replica was not opened. Nothing was served, nothing was changed except what opening repairs.
@@ -464,22 +486,48 @@ impl Drop for Release {
 }
 
 fn open_state(kind: &StateKind, last_index: u64) -> Result<Box<dyn State>, StateError> {
-    let StateKind::Sled(path) = kind else { return Ok(Box::new(MemoryState::new())) };
-    let (state, opened) = SledState::open(path, last_index)?;
-    if let StateOpened::Rebuilding { reason, set_aside } = opened {
-        tracing::warn!(%reason, set_aside = %set_aside.display(), "the state was set aside and is rebuilt from the journal");
+    match kind {
+        StateKind::Memory => Ok(Box::new(MemoryState::new())),
+        StateKind::Sled(path) => {
+            let (state, opened) = SledState::open(path, last_index)?;
+            if let StateOpened::Rebuilding { reason, set_aside } = opened {
+                tracing::warn!(%reason, set_aside = %set_aside.display(), "the state was set aside and is rebuilt from the journal");
+            }
+            Ok(Box::new(state))
+        }
+        StateKind::Sql(place) => {
+            let (state, opened) = SqlState::open(place, last_index)?;
+            match opened {
+                SqlOpened::Kept => {}
+                SqlOpened::Fresh => {
+                    tracing::info!(database = %place.target, space = place.space, "the state is empty and is filled from the journal");
+                }
+                SqlOpened::Emptied { reason } => {
+                    tracing::warn!(%reason, database = %place.target, space = place.space, "the state was emptied and is filled from the journal");
+                }
+            }
+            Ok(Box::new(state))
+        }
     }
-    Ok(Box::new(state))
 }
 
 /// An empty state in the place of one that could be opened and then took nothing: damage that only a write, or a read of what lies deep, finds.
-/// Whatever else keeps the journal from being replayed is not the state's fault, and is given back.
+/// Whatever else keeps the journal from being replayed is not the state's fault, and is given back; nor is a database to blame that cannot be reached.
 fn instead_of(failed: Box<dyn State>, kind: &StateKind, error: OpenError) -> Result<Box<dyn State>, OpenError> {
-    let (StateKind::Sled(path), OpenError::Replay(ReplayError::State(reason))) = (kind, &error) else { return Err(error) };
+    let OpenError::Replay(ReplayError::State(reason)) = &error else { return Err(error) };
     // It closes with this.
     drop(failed);
-    let set_aside = SledState::set_aside(path).map_err(|error| StateError::Engine(Box::new(error)))?;
-    tracing::warn!(%reason, set_aside = %set_aside.display(), "the state was set aside and is rebuilt from the journal");
+    match kind {
+        StateKind::Memory => return Err(error),
+        StateKind::Sled(path) => {
+            let set_aside = SledState::set_aside(path).map_err(|error| StateError::Engine(Box::new(error)))?;
+            tracing::warn!(%reason, set_aside = %set_aside.display(), "the state was set aside and is rebuilt from the journal");
+        }
+        StateKind::Sql(place) => {
+            SqlState::discard(place)?;
+            tracing::warn!(%reason, database = %place.target, space = place.space, "the state was emptied and is filled from the journal");
+        }
+    }
     Ok(open_state(kind, 0)?)
 }
 
@@ -487,7 +535,7 @@ fn instead_of(failed: Box<dyn State>, kind: &StateKind, error: OpenError) -> Res
 fn quarantined(storage: &dyn Storage, state: &StateKind) -> Result<u32, OpenError> {
     let journals = journal::quarantined(storage).map_err(journal::OpenError::from)?.len();
     let states = match state {
-        StateKind::Memory => 0,
+        StateKind::Memory | StateKind::Sql(_) => 0,
         StateKind::Sled(path) => SledState::quarantines(path).len(),
     };
     Ok(u32::try_from(journals + states).unwrap_or(u32::MAX))

@@ -15,5 +15,6 @@ mod mail;
 mod members;
 mod office;
 mod reads;
+mod sql;
 mod web;
 mod workload;

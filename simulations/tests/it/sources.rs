@@ -41,13 +41,14 @@ const UNPINNED: [(&str, &str); 19] = [
     ("process::id", "Environment::rng"),
 ];
 
-/// The real environment, which simulation replaces; what belongs to a state on disk, which simulation does not use; and a thread that only decodes, for whoever
+/// The real environment, which simulation replaces; what belongs to a state on disk or in a database, which simulation does not use; and a thread that only decodes, for whoever
 /// waits for it: what comes of it, and in which order, depends on no pace.
-const SHELL: [&str; 5] = [
+const SHELL: [&str; 6] = [
     "overlay/src/real.rs",
     "overlay/src/environment.rs",
     "node/store/src/state/sled/database.rs",
     "node/store/src/state/sled/keeper.rs",
+    "node/store/src/state/sql/link.rs",
     "node/store/src/replay/ahead.rs",
 ];
 
