@@ -7,10 +7,12 @@
 
 #[cfg(test)]
 pub(crate) mod conformance;
+mod engine;
 mod entries;
 mod index;
 mod key;
 mod memory;
+mod path;
 mod plan;
 mod rest;
 mod search;
@@ -25,9 +27,11 @@ use caps_model::{Author, CommitId, DecodeError, Effect, Name, Object, ObjectId, 
 
 pub use self::sled::{SledState, StateOpened};
 pub use self::sql::{SqlOpened, SqlPlace, SqlState};
+pub use engine::{Engine, Sought};
 pub(crate) use index::ordered;
 pub use index::{Index, Place, Span};
 pub use memory::MemoryState;
+pub use path::Path;
 pub(crate) use plan::{plan, proposed};
 pub(crate) use search::{Among, search, search_all, search_at};
 
@@ -73,6 +77,11 @@ pub trait State: Send + Debug {
 
     /// Takes one step, all of it or nothing.
     fn write(&mut self, transaction: &Transaction<'_>) -> Result<(), StateError>;
+
+    /// What answers many questions at once, where each takes a round trip.
+    fn engine(&self) -> Option<&dyn Engine> {
+        None
+    }
 
     /// Begins to rewrite what the state is kept in, so that values that were replaced until now can not be recovered from it. This itself takes no
     /// longer than a write may. A state that is opened after a crash meanwhile finishes it. `None`: there is nothing to rewrite.

@@ -1,4 +1,4 @@
-//! What a step of a state comes to where everything is kept as keys and values: the same keys and the same bytes in every such state.
+//! What a step of a state comes to where things are kept as bytes: the same bytes in every such state, under keys or in tables.
 
 use std::borrow::Cow;
 
@@ -6,9 +6,9 @@ use bincode::de::Decoder;
 use bincode::enc::Encoder;
 use bincode::error::{DecodeError, EncodeError};
 use bincode::{Decode, Encode};
-use caps_model::{Object, Wire, codec};
+use caps_model::{CommitId, Name, Object, ObjectId, Position, Wire, codec};
 
-use super::index::differences;
+use super::index::{Index, differences};
 use super::key::{self, Key};
 use super::{Changed, Counts, Fate, Mark, StateError, Step, Transaction};
 
@@ -34,8 +34,36 @@ impl Header {
     }
 }
 
-/// Gives each key that changes to `put`, with its value, or without if it is gone. What may fail does so before the first.
-pub(super) fn put(transaction: &Transaction<'_>, mut put: impl FnMut(&Key, Option<&[u8]>)) -> Result<(), StateError> {
+/// What a state keeps something of.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Kept<'a> {
+    /// One version of an object.
+    Version(ObjectId, Position),
+    /// A place, by its bytes, in an index of an entity.
+    Place(&'a Name, &'a Index, &'a [u8]),
+    /// That an object is of an entity.
+    Member(&'a Name, ObjectId),
+    /// A commit.
+    Commit(Position),
+    /// What became of a commit.
+    Fate(CommitId),
+}
+
+impl Kept<'_> {
+    /// Its key, in an ordered map.
+    pub(super) fn key(self) -> Key {
+        match self {
+            Self::Version(id, position) => key::version(id, position),
+            Self::Place(entity, index, place) => key::place(entity, index, place),
+            Self::Member(entity, id) => key::member(entity, id),
+            Self::Commit(position) => key::commit(position),
+            Self::Fate(id) => key::fate(id),
+        }
+    }
+}
+
+/// Gives everything that changes to `put`, with its value, or without if it is gone. What may fail does so before the first.
+pub(super) fn put(transaction: &Transaction<'_>, mut put: impl FnMut(Kept<'_>, Option<&[u8]>)) -> Result<(), StateError> {
     let position = transaction.mark.position;
     match transaction.step {
         Step::Commit { record, changes } => {
@@ -44,10 +72,10 @@ pub(super) fn put(transaction: &Transaction<'_>, mut put: impl FnMut(&Key, Optio
             for (change, version) in changes.iter().zip(versions) {
                 put_change(change, &version, &mut put);
             }
-            put(&key::commit(position), Some(&record_bytes));
-            put(&key::fate(record.id), Some(&fate));
+            put(Kept::Commit(position), Some(&record_bytes));
+            put(Kept::Fate(record.id), Some(&fate));
         }
-        Step::Seal(id) => put(&key::fate(id), Some(&encode(&Fate::Sealed)?)),
+        Step::Seal(id) => put(Kept::Fate(id), Some(&encode(&Fate::Sealed)?)),
         Step::Obliterate { record, changes, versions, commits } => {
             let changed = changes.iter().map(|change| encode_version(&change.after)).collect::<Result<Vec<_>, _>>()?;
             let replaced = versions.iter().map(encode_version).collect::<Result<Vec<_>, _>>()?;
@@ -57,28 +85,28 @@ pub(super) fn put(transaction: &Transaction<'_>, mut put: impl FnMut(&Key, Optio
                 put_change(change, version, &mut put);
             }
             for (version, bytes) in versions.iter().zip(&replaced) {
-                put(&key::version(version.id, version.version), Some(bytes));
+                put(Kept::Version(version.id, version.version), Some(bytes));
             }
             for ((position, _), bytes) in commits.iter().zip(&records) {
-                put(&key::commit(*position), Some(bytes));
+                put(Kept::Commit(*position), Some(bytes));
             }
-            put(&key::commit(position), Some(&record_bytes));
-            put(&key::fate(record.id), Some(&fate));
+            put(Kept::Commit(position), Some(&record_bytes));
+            put(Kept::Fate(record.id), Some(&fate));
         }
     }
     Ok(())
 }
 
-fn put_change(change: &Changed, version: &[u8], mut put: impl FnMut(&Key, Option<&[u8]>)) {
+fn put_change(change: &Changed, version: &[u8], mut put: impl FnMut(Kept<'_>, Option<&[u8]>)) {
     for entity in change.after.entities() {
         differences(change.live_before(), change.live_after(), |index, place, stands| {
-            put(&key::place(entity, index, place), stands.then_some(&[]));
+            put(Kept::Place(entity, index, place), stands.then_some(&[]));
         });
         if change.before.is_none() {
-            put(&key::member(entity, change.after.id), Some(&[]));
+            put(Kept::Member(entity, change.after.id), Some(&[]));
         }
     }
-    put(&key::version(change.after.id, change.after.version), Some(version));
+    put(Kept::Version(change.after.id, change.after.version), Some(version));
 }
 
 /// The object of a version's bytes.

@@ -3,16 +3,16 @@
 //! Indexes are asked how many objects they would propose, never more than is worth knowing, and the most selective one is taken. When all
 //! propose much, and the answer is wanted in the order of an attribute, the index of that attribute is walked until there is enough: of N
 //! objects of which m match, that looks at about `limit x N / m`, and looking at all m costs m, so they break even at `m = sqrt(limit x N)`.
+//!
+//! A state with an engine of its own, as a database has, is given the whole path at once, and plans by itself.
 
 use std::collections::BTreeSet;
-use std::fmt;
 use std::sync::Arc;
 
-use caps_model::query::{Condition, Test, beginning};
-use caps_model::{Filter, Name, ObjectId, Query, Value};
+use caps_model::{ObjectId, Query, Value};
 
-use super::index::{Index, Span, is_exact};
-use super::search::Among;
+use super::index::Index;
+use super::path::{LISTED_MIN, Path, path};
 use super::{State, StateError};
 
 /// How a query is answered.
@@ -36,32 +36,20 @@ pub(crate) enum Plan {
     Ordered,
     /// By looking at every object of the entity.
     Entity,
-}
-
-/// Objects, and what proposed them.
-type Proposed = (BTreeSet<ObjectId>, Arc<str>);
-
-/// A part of the indexes in which every match stands.
-#[derive(Debug)]
-enum Path {
-    /// In this part of this index.
-    Span {
-        index: Index,
-        span: Span,
-        /// The condition, for people; shared by all parts of one condition.
-        by: Arc<str>,
-        /// The value, if all of the part stands under it.
-        value: Option<Value>,
+    /// By asking the state's own engine, which combines indexes as it likes and answers in the query's order.
+    Engine {
+        /// Where every match stands; `None`: anywhere.
+        within: Option<Path>,
     },
-    /// In some of these.
-    Any(Vec<Self>),
-    /// In each of these.
-    All(Vec<Self>),
 }
 
 /// The plan for a query of which everything is wanted, or only what its limit says.
 pub(crate) fn plan(state: &dyn State, query: &Query, everything: bool) -> Result<Plan, StateError> {
-    let Some(path) = path(state, &query.filter)? else { return Ok(otherwise(query, everything)) };
+    let path = path(state, &query.filter)?;
+    if state.engine().is_some() && path.as_ref().is_none_or(|path| path.spans() <= ENGINE_SPANS_MAX) {
+        return Ok(Plan::Engine { within: path });
+    }
+    let Some(path) = path else { return Ok(otherwise(query, everything)) };
     let most = if everything { LISTED_MAX } else { worth_listing(state.counts().objects, query.limit) };
     if let Some((ids, by)) = path.fewest(state, &query.entity, most)? {
         return Ok(Plan::Listed { ids, by });
@@ -84,6 +72,10 @@ pub(crate) fn plan(state: &dyn State, query: &Query, everything: bool) -> Result
 /// Objects that indexes propose for a filter, and by what; `None`: they propose nothing, or more than `most`.
 pub(crate) fn proposed(state: &dyn State, query: &Query, most: usize) -> Result<Option<BTreeSet<ObjectId>>, StateError> {
     let Some(path) = path(state, &query.filter)? else { return Ok(None) };
+    if let Some(engine) = state.engine().filter(|_| path.spans() <= ENGINE_SPANS_MAX) {
+        let ids = engine.candidates(&query.entity, &path, most.saturating_add(1))?;
+        return Ok((ids.len() <= most).then(|| ids.into_iter().collect()));
+    }
     Ok(path.fewest(state, &query.entity, most)?.map(|(ids, _)| ids))
 }
 
@@ -97,175 +89,10 @@ fn worth_listing(objects: u64, limit: u32) -> usize {
     usize::try_from(even).unwrap_or(usize::MAX).clamp(LISTED_MIN, LISTED_MAX)
 }
 
-/// Where every match stands; `None`: no index knows.
-///
-/// Filters come from the wire and are at most `DEPTH_MAX` deep, so this recursion is bounded.
-fn path(state: &dyn State, filter: &Filter) -> Result<Option<Path>, StateError> {
-    Ok(match filter {
-        Filter::All | Filter::Not(_) => None,
-        Filter::Where(condition) => of_condition(condition),
-        Filter::Text(words) => Some(Path::All(words.iter().map(|word| word_path(word, filter)).collect())),
-        Filter::Through { attribute, entity: Some(entity), filter: inner } => {
-            let related = related(state, entity, inner)?;
-            let name = format!("{attribute} through {entity}").into();
-            related.map(|ids| Path::Any(ids.into_iter().map(|id| reference(attribute, id, &name)).collect()))
-        }
-        Filter::Through { .. } => None,
-        Filter::And(all) => {
-            let mut paths = Vec::new();
-            for filter in all {
-                paths.extend(path(state, filter)?);
-            }
-            (!paths.is_empty()).then_some(Path::All(paths))
-        }
-        Filter::Or(any) => {
-            let mut paths = Vec::new();
-            for filter in any {
-                match path(state, filter)? {
-                    Some(path) => paths.push(path),
-                    None => return Ok(None),
-                }
-            }
-            Some(Path::Any(paths))
-        }
-    })
-}
-
-fn of_condition(condition: &Condition) -> Option<Path> {
-    let Condition { attribute, key, test } = condition;
-    let index = Index::Attribute(attribute.clone());
-    let by = told(condition);
-    let within = |span: Span, value: Option<Value>| {
-        let span = match key {
-            Some(key) => span.under_key(key),
-            None => span,
-        };
-        Path::Span { index: index.clone(), span, by: by.clone(), value: value.filter(|_| key.is_none()) }
-    };
-    match test {
-        Test::Present => {
-            let span = key.as_ref().map_or_else(Span::all, |key| Span::of_key(key));
-            Some(Path::Span { index, span, by, value: None })
-        }
-        Test::Equal(value) => Some(within(Span::of_value(value), Some(value.clone()).filter(is_exact))),
-        Test::In(values) => Some(Path::Any(values.iter().map(|value| within(Span::of_value(value), None)).collect())),
-        Test::Range { from, to } => Some(within(Span::between(from, to), None)),
-        Test::Like(pattern) => {
-            let prefix = pattern.prefix();
-            (!prefix.is_empty()).then(|| within(Span::of_prefix(&prefix), None))
-        }
-        Test::Words(words) => {
-            let filter = Filter::Where(condition.clone());
-            Some(Path::All(words.iter().map(|word| word_path(word, &filter)).collect()))
-        }
-        Test::FromNow { .. } => None,
-    }
-}
-
-/// A condition in words; of a long list only how long it is.
-fn told(condition: &Condition) -> Arc<str> {
-    match &condition.test {
-        Test::In(values) if values.len() > VALUES_TOLD => format!("{} in ({} values)", condition.attribute, values.len()).into(),
-        _ => shortened(&Filter::Where(condition.clone())),
-    }
-}
-
-fn shortened(filter: &Filter) -> Arc<str> {
-    beginning(&filter.to_string(), BYTES_TOLD).into()
-}
-
-fn word_path(word: &caps_model::query::Word, filter: &Filter) -> Path {
-    Path::Span { index: Index::Words, span: Span::of_word(word), by: shortened(filter), value: None }
-}
-
-fn reference(attribute: &Name, id: ObjectId, by: &Arc<str>) -> Path {
-    let span = Span::of_value(&Value::Reference(id));
-    Path::Span { index: Index::Attribute(attribute.clone()), span, by: by.clone(), value: None }
-}
-
-/// The objects that satisfy a filter, if an index finds them and they are few.
-fn related(state: &dyn State, entity: &Name, filter: &Filter) -> Result<Option<Vec<ObjectId>>, StateError> {
-    let query = Query { filter: filter.clone(), ..Query::all(entity.clone()) };
-    let Some(ids) = proposed(state, &query, RELATED_MAX)? else { return Ok(None) };
-    let mut matching = Vec::new();
-    for id in ids {
-        if let Some(object) = state.object(id)?
-            && query.matches_among(&object, &Among::now(state))?
-        {
-            matching.push(id);
-        }
-    }
-    Ok(Some(matching))
-}
-
-impl Path {
-    /// The objects that stand there, and what led to them; `None` when there are more than `most`.
-    fn ids(&self, state: &dyn State, entity: &Name, most: usize) -> Result<Option<Proposed>, StateError> {
-        match self {
-            Self::Span { index, span, by, .. } => {
-                // Many are counted before they are held.
-                if most > LISTED_MIN && state.count(entity, index, span, most.saturating_add(1))? > most {
-                    return Ok(None);
-                }
-                let places = state.scan(entity, index, span, false, most.saturating_add(1))?;
-                Ok((places.len() <= most).then(|| (places.iter().map(|place| place.object()).collect(), by.clone())))
-            }
-            Self::Any(paths) => {
-                let (mut ids, mut all_by) = (BTreeSet::new(), Vec::new());
-                for path in paths {
-                    let Some((some, by)) = path.ids(state, entity, most)? else { return Ok(None) };
-                    ids.extend(some);
-                    if !all_by.contains(&by) {
-                        all_by.push(by);
-                    }
-                    if ids.len() > most {
-                        return Ok(None);
-                    }
-                }
-                Ok(Some((ids, all_by.join(" or ").into())))
-            }
-            Self::All(paths) => {
-                for path in paths {
-                    if let Some(found) = path.ids(state, entity, most)? {
-                        return Ok(Some(found));
-                    }
-                }
-                Ok(None)
-            }
-        }
-    }
-
-    /// The same by the smallest part, which is found without counting the largest. Only the outermost path asks again with more, so that no
-    /// depth of a filter multiplies the asking.
-    fn fewest(&self, state: &dyn State, entity: &Name, most: usize) -> Result<Option<Proposed>, StateError> {
-        let mut budget = LISTED_MIN.min(most);
-        loop {
-            let found = self.ids(state, entity, budget)?;
-            if found.is_some() || budget >= most {
-                return Ok(found);
-            }
-            budget = budget.saturating_mul(BUDGET_GROWTH);
-            if budget > most / 2 {
-                // To count a little less first would nearly double what it costs.
-                budget = most;
-            }
-        }
-    }
-
-    /// A value that every match has, if the index tells it from all others.
-    fn one_value(&self) -> Option<(Index, Value)> {
-        match self {
-            Self::Span { index, value: Some(value), .. } => Some((index.clone(), value.clone())),
-            Self::All(paths) => paths.iter().find_map(Self::one_value),
-            Self::Span { .. } | Self::Any(_) => None,
-        }
-    }
-}
-
 impl Plan {
     /// Whether objects come in the query's order, so that the first ones are the answer.
     pub(crate) fn is_in_order(&self, query: &Query) -> bool {
-        matches!(self, Self::Ordered) || query.order.is_empty()
+        matches!(self, Self::Ordered | Self::Engine { .. }) || query.order.is_empty()
     }
 
     /// In words.
@@ -275,6 +102,8 @@ impl Plan {
             Self::Part { index: Index::Attribute(attribute), value } => {
                 format!("the objects with {attribute} {value}, by id, until there are enough")
             }
+            Self::Engine { within: Some(path) } => format!("the database, with {}", path.describe()),
+            Self::Engine { within: None } => format!("every object of {}, from the database", query.entity),
             Self::Part { .. } | Self::Entity => format!("every object of {}", query.entity),
             Self::Ordered => {
                 let order = query.order.first().map(ToString::to_string).unwrap_or_default();
@@ -284,27 +113,8 @@ impl Plan {
     }
 }
 
-impl fmt::Display for Index {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Attribute(attribute) => attribute.fmt(f),
-            Self::Words => f.write_str("words"),
-        }
-    }
-}
-
-/// So few objects are looked at without asking for something better.
-const LISTED_MIN: usize = 64;
-
 /// Ids held at once, 16 bytes each: beyond that, going through the entity page by page is not much slower.
 const LISTED_MAX: usize = 100_000;
 
-/// By how much more is counted in the next round, when nothing was selective enough in the last.
-const BUDGET_GROWTH: usize = 8;
-
-/// What of a condition is told.
-const VALUES_TOLD: usize = 8;
-const BYTES_TOLD: usize = 200;
-
-/// Objects from which others are found through their references.
-const RELATED_MAX: usize = 1_000;
+/// Parts of indexes combined in one question to an engine: a statement of a database takes some thousand values.
+const ENGINE_SPANS_MAX: usize = 200;

@@ -5,9 +5,11 @@ use std::collections::BTreeSet;
 use std::ops::{Bound, ControlFlow};
 
 use caps_model::query::{Order, Relations};
-use caps_model::{Object, ObjectId, Position, Query};
+use caps_model::{Name, Object, ObjectId, Position, Query};
 
+use super::engine::{Engine, Sought};
 use super::index::{Index, Place, Span, is_exact, ordered};
+use super::path::Path;
 use super::plan::{Plan, plan, proposed};
 use super::{State, StateError};
 
@@ -26,8 +28,13 @@ pub(crate) fn search(
     plan: &Plan,
     visit: impl FnMut(Object) -> ControlFlow<()>,
 ) -> Result<u64, StateError> {
-    let mut search = Search { state, query, among: Among::now(state), looked_at: 0, visit };
+    let engine = state.engine().filter(|_| matches!(plan, Plan::Engine { .. }));
+    let mut search = Search { state, engine, within: None, query, among: Among::now(state), looked_at: 0, visit };
     match plan {
+        Plan::Engine { within } => {
+            search.within = within.as_ref();
+            search.in_order()
+        }
         Plan::Listed { ids, .. } => search.listed(ids),
         Plan::Part { index, value } => search.part(index, &ordered(value)),
         Plan::Ordered => search.in_order(),
@@ -47,27 +54,41 @@ pub(crate) fn search_at(
     mut visit: impl FnMut(Object) -> ControlFlow<()>,
 ) -> Result<(), StateError> {
     let among = Among::at(state, position);
-    let mut look = |id: ObjectId| -> Result<ControlFlow<()>, StateError> {
-        match state.object_at(id, position)? {
+    let mut look = |object: Option<Object>| -> Result<ControlFlow<()>, StateError> {
+        match object {
             Some(object) if query.matches_among(&object, &among)? => Ok(visit(object)),
             _ => Ok(ControlFlow::Continue(())),
         }
     };
     if let Some(ids) = proposed_then(state, query, position)? {
         for id in ids {
-            if look(id)?.is_break() {
+            if look(state.object_at(id, position)?)?.is_break() {
                 break;
             }
         }
         return Ok(());
     }
+    every_then(state, &query.entity, position, look)
+}
+
+/// Goes through the objects that an entity had after the commit at `position`, until there are enough.
+fn every_then(
+    state: &dyn State,
+    entity: &Name,
+    position: Position,
+    mut look: impl FnMut(Option<Object>) -> Result<ControlFlow<()>, StateError>,
+) -> Result<(), StateError> {
     let mut after = None;
     loop {
-        let page = state.objects_of(&query.entity, after, false, PAGE)?;
-        let Some(&last) = page.last() else { return Ok(()) };
-        after = Some(last);
-        for id in page {
-            if look(id)?.is_break() {
+        let page: Vec<Candidate> = match state.engine() {
+            Some(engine) => engine.objects_then(entity, position, after, PAGE)?.into_iter().map(Candidate::known).collect(),
+            None => state.objects_of(entity, after, false, PAGE)?.into_iter().map(Candidate::unknown).collect(),
+        };
+        let Some(last) = page.last() else { return Ok(()) };
+        after = Some(last.id);
+        for Candidate { id, object } in page {
+            let object = if object.is_some() { object } else { state.object_at(id, position)? };
+            if look(object)?.is_break() {
                 return Ok(());
             }
         }
@@ -90,6 +111,10 @@ fn proposed_then(state: &dyn State, query: &Query, position: Position) -> Result
 
 struct Search<'a, V> {
     state: &'a dyn State,
+    /// Asked instead of the indexes.
+    engine: Option<&'a dyn Engine>,
+    /// What the engine is told of the matches.
+    within: Option<&'a Path>,
     query: &'a Query,
     among: Among<'a>,
     looked_at: u64,
@@ -100,7 +125,7 @@ impl<V: FnMut(Object) -> ControlFlow<()>> Search<'_, V> {
     fn listed(&mut self, ids: &BTreeSet<ObjectId>) -> Result<(), StateError> {
         let from = self.start().map_or(Bound::Unbounded, Bound::Excluded);
         for id in ids.range((from, Bound::Unbounded)) {
-            if self.look(*id)?.is_break() {
+            if self.look(Candidate::unknown(*id))?.is_break() {
                 break;
             }
         }
@@ -117,7 +142,7 @@ impl<V: FnMut(Object) -> ControlFlow<()>> Search<'_, V> {
             let Some(last) = places.last() else { return Ok(()) };
             span = span.beyond(last, false);
             for place in &places {
-                if self.look(place.object())?.is_break() {
+                if self.look(Candidate::unknown(place.object()))?.is_break() {
                     return Ok(());
                 }
             }
@@ -127,11 +152,11 @@ impl<V: FnMut(Object) -> ControlFlow<()>> Search<'_, V> {
     fn entity(&mut self) -> Result<(), StateError> {
         let mut after = self.start();
         loop {
-            let page = self.state.objects_of(&self.query.entity, after, false, PAGE)?;
-            let Some(&last) = page.last() else { return Ok(()) };
-            after = Some(last);
-            for id in page {
-                if self.look(id)?.is_break() {
+            let page = self.members(after, false, None)?;
+            let Some(last) = page.last() else { return Ok(()) };
+            after = Some(last.id);
+            for candidate in page {
+                if self.look(candidate)?.is_break() {
                     return Ok(());
                 }
             }
@@ -158,17 +183,17 @@ impl<V: FnMut(Object) -> ControlFlow<()>> Search<'_, V> {
         let index = Index::Attribute(order.attribute.clone());
         let mut group = Group::default();
         loop {
-            let places = self.state.scan(&self.query.entity, &index, &span, order.descending, PAGE)?;
-            let Some(last) = places.last() else { return Ok(self.deliver(&mut group)) };
+            let places = self.places(&index, &span, order.descending)?;
+            let Some((last, _)) = places.last() else { return Ok(self.deliver(&mut group)) };
             span = span.beyond(last, order.descending);
-            for place in &places {
+            for (place, candidate) in places {
                 if group.value != place.value() {
                     if self.deliver(&mut group).is_break() {
                         return Ok(ControlFlow::Break(()));
                     }
                     group.value = place.value().to_vec();
                 }
-                let Some(object) = self.matching(place.object())? else { continue };
+                let Some(object) = self.matching(candidate)? else { continue };
                 let Some(first) = object.value(order.attribute.as_str()) else { continue };
                 // An object stands under each of its values; the first one counts.
                 if ordered(first) != place.value() || !self.is_beyond_cursor(&object) {
@@ -192,11 +217,11 @@ impl<V: FnMut(Object) -> ControlFlow<()>> Search<'_, V> {
         let mut after = starts_here.map(|cursor| cursor.object);
         let mut group = Group::default();
         loop {
-            let page = self.state.objects_of(&self.query.entity, after, backwards, PAGE)?;
-            let Some(&last) = page.last() else { return Ok(self.deliver(&mut group)) };
-            after = Some(last);
-            for id in page {
-                let Some(object) = self.matching(id)? else { continue };
+            let page = self.members(after, backwards, Some(&order.attribute))?;
+            let Some(last) = page.last() else { return Ok(self.deliver(&mut group)) };
+            after = Some(last.id);
+            for candidate in page {
+                let Some(object) = self.matching(candidate)? else { continue };
                 if object.value(order.attribute.as_str()).is_some() || !self.is_beyond_cursor(&object) {
                     continue;
                 }
@@ -224,14 +249,49 @@ impl<V: FnMut(Object) -> ControlFlow<()>> Search<'_, V> {
         group.objects.drain(..).try_for_each(&mut self.visit)
     }
 
-    fn look(&mut self, id: ObjectId) -> Result<ControlFlow<()>, StateError> {
-        let found = self.matching(id)?;
+    /// The next objects of the entity, in the order of ids or backwards. Those that have a value of the attribute `lacking` may be left out.
+    fn members(&self, after: Option<ObjectId>, backwards: bool, lacking: Option<&Name>) -> Result<Vec<Candidate>, StateError> {
+        let entity = &self.query.entity;
+        Ok(match self.engine {
+            Some(engine) => {
+                let sought = Sought { entity, within: self.within, lacking };
+                engine.objects(sought, after, backwards, self.page())?.into_iter().map(Candidate::known).collect()
+            }
+            None => self.state.objects_of(entity, after, backwards, PAGE)?.into_iter().map(Candidate::unknown).collect(),
+        })
+    }
+
+    /// The next places of an index.
+    fn places(&self, index: &Index, span: &Span, backwards: bool) -> Result<Vec<(Place, Candidate)>, StateError> {
+        let entity = &self.query.entity;
+        Ok(match self.engine {
+            Some(engine) => {
+                let sought = Sought { entity, within: self.within, lacking: None };
+                let places = engine.places(sought, index, span, backwards, self.page())?;
+                places.into_iter().map(|(place, object)| (place, Candidate::known(object))).collect()
+            }
+            None => {
+                let places = self.state.scan(entity, index, span, backwards, PAGE)?;
+                let candidate = |place: &Place| Candidate::unknown(place.object());
+                places.into_iter().map(|place| (place.clone(), candidate(&place))).collect()
+            }
+        })
+    }
+
+    /// Objects asked of an engine at once: hardly more than are wanted, for it reads them all.
+    fn page(&self) -> usize {
+        (self.query.limit as usize).saturating_add(1).clamp(PAGE_MIN, PAGE)
+    }
+
+    fn look(&mut self, candidate: Candidate) -> Result<ControlFlow<()>, StateError> {
+        let found = self.matching(candidate)?;
         Ok(found.map_or(ControlFlow::Continue(()), &mut self.visit))
     }
 
-    fn matching(&mut self, id: ObjectId) -> Result<Option<Object>, StateError> {
+    fn matching(&mut self, Candidate { id, object }: Candidate) -> Result<Option<Object>, StateError> {
         self.looked_at += 1;
-        match self.state.object(id)? {
+        let object = if object.is_some() { object } else { self.state.object(id)? };
+        match object {
             Some(object) if self.query.matches_among(&object, &self.among)? => Ok(Some(object)),
             _ => Ok(None),
         }
@@ -244,6 +304,22 @@ impl<V: FnMut(Object) -> ControlFlow<()>> Search<'_, V> {
 
     fn is_beyond_cursor(&self, object: &Object) -> bool {
         self.query.after.as_ref().is_none_or(|cursor| self.query.is_after(object, cursor))
+    }
+}
+
+/// An object that may match, which is known already or is to be read when somebody looks at it.
+struct Candidate {
+    id: ObjectId,
+    object: Option<Object>,
+}
+
+impl Candidate {
+    fn known(object: Object) -> Self {
+        Self { id: object.id, object: Some(object) }
+    }
+
+    fn unknown(id: ObjectId) -> Self {
+        Self { id, object: None }
     }
 }
 
@@ -287,6 +363,9 @@ pub(crate) fn search_all(state: &dyn State, query: &Query, visit: impl FnMut(Obj
 
 /// Ids or places taken at once.
 const PAGE: usize = 256;
+
+/// Some objects more cost an engine less than another question.
+const PAGE_MIN: usize = 16;
 
 /// Commits gone through to answer a query of the past from indexes of the present.
 const WALK_MAX: u64 = 1_000;

@@ -313,7 +313,7 @@ impl State for SledState {
 
     fn write(&mut self, transaction: &Transaction<'_>) -> Result<(), StateError> {
         self.keeper.check()?;
-        entries::put(transaction, |key, value| self.table.put(key, value))?;
+        entries::put(transaction, |kept, value| self.table.put(&kept.key(), value))?;
         self.header = self.header.after(transaction);
         if self.table.size_bytes() >= self.limits.table_bytes
             && let Some(full) = self.take_table()

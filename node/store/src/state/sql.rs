@@ -1,7 +1,8 @@
 //! State in a relational database: PostgreSQL, MariaDB or SQLite, reached by SQL through `caps_adapters::sql`.
 //!
-//! What the cabinet itself needs is kept as in every other state, as keys and values (`caps_entry`, see `state/key.rs`): so all answers are equal,
-//! byte for byte. Beside it stands the same content as people and report writers expect it in a database: a view for each entity, of the present
+//! Objects, their versions, their places in indexes, commits: each has its table, with the bytes that every other state keeps, so all answers are
+//! equal, byte for byte. What a query asks is asked as SQL ([`Engine`]), in which the database plans; the evaluator decides about what comes. Beside
+//! it stands the same content as people and report writers expect it in a database: values by attribute, and a view for each entity, of the present
 //! and of all its past. SQL.md describes both.
 //!
 //! | file | what it does |
@@ -9,7 +10,8 @@
 //! | [`link`] | a thread of its own speaks with the database; questions wait for it, writes do not |
 //! | [`ledger`] | gathers writes into transactions, and does them again when the connection breaks before one is complete |
 //! | [`schema`] | the tables, by number of version |
-//! | [`report`] | what a step comes to in the tables for reports |
+//! | [`rows`] | what a step comes to as rows |
+//! | [`questions`] | what is read, as statements |
 //! | [`views`] | a view for each entity, by the attributes that were seen |
 //!
 //! Like every state it is no truth. Transactions are completed when enough is gathered, or nothing more came for a moment; the mark is in the same
@@ -18,7 +20,8 @@
 
 mod ledger;
 mod link;
-mod report;
+mod questions;
+mod rows;
 mod schema;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -26,17 +29,19 @@ mod views;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::ops::Bound;
 
-use caps_adapters::sql::{SqlError, Target};
+use caps_adapters::sql::{Cell, Row, SqlError, Target};
 use caps_model::{CommitId, Name, Object, ObjectId, Position};
 
-use self::ledger::Write;
+use self::ledger::{Spot, Write};
 use self::link::Link;
-use self::report::Report;
-use super::entries::{self, Header, decode, object};
+use self::questions::Question;
+use self::rows::Rows;
+use super::engine::{Engine, Sought};
+use super::entries::{self, Header, Kept, decode, object};
 use super::index::{Index, Place, Span};
 use super::key::{self, Key};
+use super::path::Path;
 use super::{CommitRecord, Counts, Fate, Mark, State, StateError, Step, Transaction};
 
 /// Where a state is kept in a database.
@@ -113,26 +118,9 @@ impl SqlState {
         self.link.get(key.as_bytes()).map_err(engine)?.map(|bytes| read(&bytes)).transpose()
     }
 
-    /// What `read` makes of the first entries in a part of a space, in order or backwards: of the rest of each key, and its value.
-    fn collect<T>(
-        &self,
-        space: &[u8],
-        bounds: (Bound<&[u8]>, Bound<&[u8]>),
-        backwards: bool,
-        limit: usize,
-        read: impl Fn(&[u8], &[u8]) -> Result<T, StateError>,
-    ) -> Result<Vec<T>, StateError> {
-        let within = |bound: Bound<&[u8]>| bound.map(|rest| [space, rest].concat());
-        let from = match within(bounds.0) {
-            Bound::Unbounded => Bound::Included(space.to_vec()),
-            bound => bound,
-        };
-        let to = match within(bounds.1) {
-            Bound::Unbounded => after_all(space),
-            bound => bound,
-        };
-        let found = self.link.range(from, to, backwards, limit).map_err(engine)?;
-        found.iter().map(|(key, value)| read(key.get(space.len()..).unwrap_or_default(), value)).collect()
+    /// What `read` makes of each row of an answer.
+    fn ask<T>(&self, question: Question, read: impl Fn(&Row) -> Result<T, StateError>) -> Result<Vec<T>, StateError> {
+        self.link.rows(question).map_err(engine)?.iter().map(read).collect()
     }
 }
 
@@ -154,9 +142,7 @@ impl State for SqlState {
         if is_present && let Some(known) = self.present.borrow_mut().get(id) {
             return Ok(known);
         }
-        let (first, last) = (key::version(id, Position::ZERO), key::version(id, position));
-        let bounds = (Bound::Included(first.rest()), Bound::Included(last.rest()));
-        let found = self.collect(first.space(), bounds, true, 1, |_, bytes| object(bytes))?.pop();
+        let found = self.link.version(id, position).map_err(engine)?.map(|bytes| object(&bytes)).transpose()?;
         if is_present {
             self.present.borrow_mut().put(id, found.clone());
         }
@@ -164,30 +150,28 @@ impl State for SqlState {
     }
 
     fn versions(&self, id: ObjectId, before: Option<Position>, limit: usize) -> Result<Vec<Object>, StateError> {
-        let (first, end) = (key::version(id, Position::ZERO), key::version(id, before.unwrap_or(Position(u64::MAX))));
-        let bounds = (Bound::Included(first.rest()), Bound::Excluded(end.rest()));
-        self.collect(first.space(), bounds, true, limit, |_, bytes| object(bytes))
+        self.ask(questions::versions(id, before, limit), |row| object(bytes_of(row, 0)?))
     }
 
     fn objects_of(&self, entity: &Name, after: Option<ObjectId>, backwards: bool, limit: usize) -> Result<Vec<ObjectId>, StateError> {
-        let key = key::member(entity, after.unwrap_or(ObjectId(0)));
-        let end = if after.is_some() { Bound::Excluded(key.rest()) } else { Bound::Unbounded };
-        let bounds = if backwards { (Bound::Unbounded, end) } else { (end, Bound::Unbounded) };
-        self.collect(key.space(), bounds, backwards, limit, |rest, _| {
-            let id = rest.try_into().map_err(|_| StateError::Lacks { what: "an object id at the end of a key".to_owned() })?;
-            Ok(ObjectId(u128::from_be_bytes(id)))
-        })
+        self.ask(questions::members(entity, after, backwards, limit), |row| id_of(row, 0))
     }
 
     fn scan(&self, entity: &Name, index: &Index, span: &Span, backwards: bool, limit: usize) -> Result<Vec<Place>, StateError> {
         if span.is_empty() {
             return Ok(Vec::new());
         }
-        let key = key::index(entity, index);
-        let bounds = (span.from.as_ref().map(Vec::as_slice), span.to.as_ref().map(Vec::as_slice));
-        self.collect(key.space(), bounds, backwards, limit, |rest, _| {
-            Place::from_bytes(rest).ok_or_else(|| StateError::Lacks { what: "a place in the key of an index".to_owned() })
-        })
+        self.ask(questions::places(entity, index, span, backwards, limit), |row| place_of(row, 0))
+    }
+
+    fn count(&self, entity: &Name, index: &Index, span: &Span, limit: usize) -> Result<usize, StateError> {
+        if span.is_empty() {
+            return Ok(0);
+        }
+        let counts = self.ask(questions::count(entity, index, span, limit), |row| {
+            row.first().and_then(Cell::as_int).and_then(|count| usize::try_from(count).ok()).ok_or_else(|| lacks("a count"))
+        })?;
+        counts.into_iter().next().ok_or_else(|| lacks("a count"))
     }
 
     fn commit_at(&self, position: Position) -> Result<Option<CommitRecord>, StateError> {
@@ -199,11 +183,20 @@ impl State for SqlState {
     }
 
     fn write(&mut self, transaction: &Transaction<'_>) -> Result<(), StateError> {
-        let mut changes = BTreeMap::new();
-        entries::put(transaction, |key, value| drop(changes.insert(key.as_bytes().to_vec(), value.map(<[u8]>::to_vec))))?;
+        let (mut entries, mut places, mut bodies) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        entries::put(transaction, |kept, value| match kept {
+            Kept::Version(id, position) => drop(bodies.insert((id, position), value.unwrap_or_default().to_vec())),
+            Kept::Place(entity, index, place) => {
+                // Only places are kept.
+                let place = Place::from_bytes(place).expect("an index has places");
+                places.insert(Spot { entity: entity.clone(), index: index.clone(), place }, value.is_some());
+            }
+            // A row says when it was born, too.
+            Kept::Member(..) => {}
+            Kept::Commit(_) | Kept::Fate(_) => drop(entries.insert(kept.key().as_bytes().to_vec(), value.map(<[u8]>::to_vec))),
+        })?;
         let header = self.header.after(transaction);
-        let report = Report::of(transaction);
-        let write = Write { entries: changes, header: entries::encode(&header)?, report };
+        let write = Write { entries, places, header: entries::encode(&header)?, rows: Rows::of(transaction, bodies) };
         self.link.write(write).map_err(engine)?;
         self.header = header;
         let mut present = self.present.borrow_mut();
@@ -217,6 +210,38 @@ impl State for SqlState {
             }
         }
         Ok(())
+    }
+
+    fn engine(&self) -> Option<&dyn Engine> {
+        Some(self)
+    }
+}
+
+impl Engine for SqlState {
+    fn objects(&self, sought: Sought<'_>, after: Option<ObjectId>, backwards: bool, limit: usize) -> Result<Vec<Object>, StateError> {
+        self.ask(questions::objects(sought, after, backwards, limit), |row| object(bytes_of(row, 0)?))
+    }
+
+    fn places(
+        &self,
+        sought: Sought<'_>,
+        index: &Index,
+        span: &Span,
+        backwards: bool,
+        limit: usize,
+    ) -> Result<Vec<(Place, Object)>, StateError> {
+        if span.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.ask(questions::placed(sought, index, span, backwards, limit), |row| Ok((place_of(row, 0)?, object(bytes_of(row, 1)?)?)))
+    }
+
+    fn candidates(&self, entity: &Name, within: &Path, limit: usize) -> Result<Vec<ObjectId>, StateError> {
+        self.ask(questions::candidates(entity, within, limit), |row| id_of(row, 0))
+    }
+
+    fn objects_then(&self, entity: &Name, position: Position, after: Option<ObjectId>, limit: usize) -> Result<Vec<Object>, StateError> {
+        self.ask(questions::objects_then(entity, position, after, limit), |row| object(bytes_of(row, 0)?))
     }
 }
 
@@ -244,14 +269,21 @@ impl Present {
     }
 }
 
-/// The end of everything that begins so; a space never ends in the largest byte.
-fn after_all(space: &[u8]) -> Bound<Vec<u8>> {
-    let mut end = space.to_vec();
-    match end.last_mut() {
-        Some(last) => *last += 1,
-        None => return Bound::Unbounded,
-    }
-    Bound::Excluded(end)
+fn bytes_of(row: &Row, column: usize) -> Result<&[u8], StateError> {
+    row.get(column).and_then(Cell::as_bytes).ok_or_else(|| lacks("the bytes of a row"))
+}
+
+fn place_of(row: &Row, column: usize) -> Result<Place, StateError> {
+    Place::from_bytes(bytes_of(row, column)?).ok_or_else(|| lacks("a place in a row of an index"))
+}
+
+fn id_of(row: &Row, column: usize) -> Result<ObjectId, StateError> {
+    let text = str::from_utf8(bytes_of(row, column)?).ok();
+    text.and_then(|text| text.parse().ok()).ok_or_else(|| lacks("an object's id in a row"))
+}
+
+fn lacks(what: &str) -> StateError {
+    StateError::Lacks { what: what.to_owned() }
 }
 
 fn engine(error: SqlError) -> StateError {

@@ -5,26 +5,37 @@
 //! one breaks: whether the last transaction was completed before it broke is read from the database itself.
 
 use std::collections::BTreeMap;
-use std::ops::Bound;
 use std::time::Duration;
 
 use caps_adapters::sql::{Cell, Connection, Row, SqlError};
+use caps_model::{Name, ObjectId, Position};
 use tokio::time::{Instant, sleep};
 
-use super::link::Entries;
-use super::report::Report;
+use super::questions::Question;
+use super::rows::Rows;
 use super::views::Views;
-use super::{SqlPlace, schema};
+use crate::state::{Index, Place};
+use super::{SqlPlace, questions, schema};
 
 /// One step of the state.
 #[derive(Clone, Debug)]
 pub(super) struct Write {
-    /// What changes: keys with their values, or without.
+    /// Commits and what became of them: keys with their values, or without.
     pub(super) entries: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
+    /// Where objects stand in indexes from now on, or no more.
+    pub(super) places: BTreeMap<Spot, bool>,
     /// How far the state is with it.
     pub(super) header: Vec<u8>,
-    /// What it comes to in the tables for reports.
-    pub(super) report: Report,
+    /// What it comes to in the other tables.
+    pub(super) rows: Rows,
+}
+
+/// Where an object stands in an index of an entity.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Spot {
+    pub(super) entity: Name,
+    pub(super) index: Index,
+    pub(super) place: Place,
 }
 
 /// The writes that are not complete, and the connection.
@@ -71,17 +82,25 @@ impl Ledger {
         Ok(rows.into_iter().next().and_then(first_bytes))
     }
 
-    pub(super) async fn range(
-        &mut self,
-        from: Bound<Vec<u8>>,
-        to: Bound<Vec<u8>>,
-        backwards: bool,
-        limit: usize,
-    ) -> Result<Entries, SqlError> {
+    /// The last version of an object at or before a position, as bytes.
+    pub(super) async fn version(&mut self, id: ObjectId, position: Position) -> Result<Option<Vec<u8>>, SqlError> {
+        if self.writes[self.put..].iter().any(|write| write.rows.replaces()) {
+            self.all_put().await?;
+        }
+        let waiting = &self.writes[self.put..];
+        if let Some(body) = waiting.iter().rev().find_map(|write| write.rows.version(id, position))
+        {
+            return Ok(Some(body.to_vec()));
+        }
+        let question = questions::version(id, position);
+        let rows = self.ask(&question.statement, &question.cells).await?;
+        Ok(rows.into_iter().next().and_then(first_bytes))
+    }
+
+    /// What the database answers, when everything taken is put.
+    pub(super) async fn rows(&mut self, question: &Question) -> Result<Vec<Row>, SqlError> {
         self.all_put().await?;
-        let (statement, cells) = schema::range(from, to, backwards, limit);
-        let rows = self.ask(&statement, &cells).await?;
-        Ok(rows.into_iter().filter_map(|row| Some((row.first()?.as_bytes()?.to_vec(), row.get(1)?.as_bytes()?.to_vec()))).collect())
+        self.ask(&question.statement, &question.cells).await
     }
 
     /// Completes the open transaction, and makes the views that are missing then.
@@ -102,9 +121,9 @@ impl Ledger {
         }
         let writes = std::mem::take(&mut self.writes);
         self.put = 0;
-        let reports = writes.iter().map(|write| &write.report);
+        let steps = writes.iter().map(|write| &write.rows);
         match &mut self.connection {
-            Some(connection) => self.views.follow(connection, reports).await,
+            Some(connection) => self.views.follow(connection, steps).await,
             None => Ok(()),
         }
     }

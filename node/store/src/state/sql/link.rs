@@ -4,16 +4,17 @@
 //! thread of its own. Questions wait for their answers. Writes do not: they queue, a bounded number of them, and what went wrong with one is told to
 //! whoever asks next.
 
-use std::ops::Bound;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use caps_adapters::sql::SqlError;
+use caps_adapters::sql::{Row, SqlError};
+use caps_model::{ObjectId, Position};
 use tokio::runtime::Builder;
 
 use super::SqlPlace;
 use super::ledger::{Ledger, Write};
+use super::questions::Question;
 use crate::state::StateError;
 
 /// A way to the thread.
@@ -23,9 +24,6 @@ pub(super) struct Link {
     thread: Option<JoinHandle<()>>,
 }
 
-/// Keys with their values.
-pub(super) type Entries = Vec<(Vec<u8>, Vec<u8>)>;
-
 /// Where an answer goes.
 type Reply<T> = SyncSender<Result<T, SqlError>>;
 
@@ -33,7 +31,8 @@ enum Request {
     Write(Box<Write>),
     Header(Reply<Option<Vec<u8>>>),
     Get { key: Vec<u8>, reply: Reply<Option<Vec<u8>>> },
-    Range { from: Bound<Vec<u8>>, to: Bound<Vec<u8>>, backwards: bool, limit: usize, reply: Reply<Entries> },
+    Version { id: ObjectId, position: Position, reply: Reply<Option<Vec<u8>>> },
+    Rows { question: Question, reply: Reply<Vec<Row>> },
     Complete(Reply<()>),
     Empty(Reply<()>),
 }
@@ -67,9 +66,14 @@ impl Link {
         self.ask(|reply| Request::Get { key, reply })
     }
 
-    /// The first entries between two bounds, in order or backwards.
-    pub(super) fn range(&self, from: Bound<Vec<u8>>, to: Bound<Vec<u8>>, backwards: bool, limit: usize) -> Result<Entries, SqlError> {
-        self.ask(|reply| Request::Range { from, to, backwards, limit, reply })
+    /// The last version of an object at or before a position, as bytes.
+    pub(super) fn version(&self, id: ObjectId, position: Position) -> Result<Option<Vec<u8>>, SqlError> {
+        self.ask(|reply| Request::Version { id, position, reply })
+    }
+
+    /// What the database answers to a question.
+    pub(super) fn rows(&self, question: Question) -> Result<Vec<Row>, SqlError> {
+        self.ask(|reply| Request::Rows { question, reply })
     }
 
     /// Waits until everything written is complete, for others to see.
@@ -146,9 +150,8 @@ async fn answer(ledger: &mut Ledger, request: Request, failed: &mut Option<SqlEr
         }
         Request::Header(reply) => drop(reply.send(unless(failed, ledger.header()).await)),
         Request::Get { key, reply } => drop(reply.send(unless(failed, ledger.get(&key)).await)),
-        Request::Range { from, to, backwards, limit, reply } => {
-            drop(reply.send(unless(failed, ledger.range(from, to, backwards, limit)).await));
-        }
+        Request::Version { id, position, reply } => drop(reply.send(unless(failed, ledger.version(id, position)).await)),
+        Request::Rows { question, reply } => drop(reply.send(unless(failed, ledger.rows(&question)).await)),
         Request::Complete(reply) => drop(reply.send(unless(failed, ledger.complete()).await)),
         Request::Empty(reply) => drop(reply.send(unless(failed, ledger.empty()).await)),
     }

@@ -1,12 +1,11 @@
 //! The tables, and the statements on them. Their version stands in the database; one of another version is made anew and filled from the journal.
 
-use std::ops::Bound;
-
 use caps_adapters::sql::{Cell, Connection, Dialect, SqlError};
 
 use super::SqlPlace;
-use super::ledger::Write;
-use super::report;
+use super::ledger::{Spot, Write};
+use super::questions::{index_name, name, object};
+use super::rows;
 
 /// Goes to the state's own space, which is made if it is not there.
 pub(super) async fn enter(connection: &mut Connection, place: &SqlPlace) -> Result<(), SqlError> {
@@ -95,7 +94,32 @@ pub(super) async fn put(connection: &mut Connection, writes: &[Write]) -> Result
         let row = vec![vec![Cell::Int(1), Cell::Bytes(write.header.clone())]];
         insert(connection, "INSERT INTO caps_state (one, header) VALUES ", &update, &row).await?;
     }
-    report::put(connection, writes.iter().map(|write| &write.report)).await
+    put_places(connection, writes).await?;
+    rows::put(connection, writes.iter().map(|write| &write.rows)).await
+}
+
+/// Puts objects into the indexes where they stand now, and takes them out where they stood.
+async fn put_places(connection: &mut Connection, writes: &[Write]) -> Result<(), SqlError> {
+    let mut last = std::collections::BTreeMap::new();
+    for write in writes {
+        last.extend(write.places.iter().map(|(place, stands)| (place, *stands)));
+    }
+    let dialect = connection.dialect();
+    let row = |place: &Spot| vec![name(&place.entity), index_name(&place.index), Cell::Bytes(place.place.as_bytes().to_vec())];
+    let gone = last.iter().filter(|(_, stands)| !**stands).map(|(place, _)| row(place)).collect::<Vec<_>>();
+    for some in chunks(&gone) {
+        // Not a list of rows: no two databases read that alike, and none of them faster.
+        let any = vec!["(entity = ? AND idx = ? AND place = ?)"; some.len()].join(" OR ");
+        let cells: Vec<Cell> = some.iter().flatten().cloned().collect();
+        connection.execute(&dialect.numbered(&format!("DELETE FROM caps_place WHERE {any}")), &cells).await?;
+    }
+    let (begin, end) = dialect.inserting_new();
+    let there = last.iter().filter(|(_, stands)| **stands).map(|(place, _)| {
+        let mut row = row(place);
+        row.push(object(place.place.object()));
+        row
+    });
+    insert(connection, &format!("{begin} caps_place (entity, idx, place, object) VALUES "), end, &there.collect::<Vec<_>>()).await
 }
 
 /// Inserts rows, many at a time. There are few different statements, so that the database knows them.
@@ -121,42 +145,25 @@ fn chunks(mut rows: &[Vec<Cell>]) -> impl Iterator<Item = &[Vec<Cell>]> {
     })
 }
 
-/// The first entries between two keys.
-pub(super) fn range(from: Bound<Vec<u8>>, to: Bound<Vec<u8>>, backwards: bool, limit: usize) -> (String, Vec<Cell>) {
-    let (mut conditions, mut cells) = (Vec::new(), Vec::new());
-    for (bound, included, excluded) in [(from, "k >= ?", "k > ?"), (to, "k <= ?", "k < ?")] {
-        match bound {
-            Bound::Included(key) => {
-                conditions.push(included);
-                cells.push(Cell::Bytes(key));
-            }
-            Bound::Excluded(key) => {
-                conditions.push(excluded);
-                cells.push(Cell::Bytes(key));
-            }
-            Bound::Unbounded => {}
-        }
-    }
-    let order = if backwards { "DESC" } else { "ASC" };
-    let condition = if conditions.is_empty() { "1 = 1".to_owned() } else { conditions.join(" AND ") };
-    // Not bound: it is a number of ours, and the plan depends on it.
-    (format!("SELECT k, v FROM caps_entry WHERE {condition} ORDER BY k {order} LIMIT {limit}"), cells)
-}
-
 fn tables(dialect: Dialect) -> Vec<String> {
-    let (key, bytes, text, real) = (dialect.key_bytes(KEY_BYTES_MAX), dialect.bytes(), dialect.text(), dialect.real());
+    let (entry, place) = (dialect.key_bytes(ENTRY_BYTES_MAX), dialect.key_bytes(PLACE_BYTES_MAX));
+    let (bytes, text, real) = (dialect.bytes(), dialect.text(), dialect.real());
     let (id, name) = (dialect.key_text(26), dialect.key_text(63));
     let clustered = if dialect == Dialect::Sqlite { " WITHOUT ROWID" } else { "" };
     vec![
         format!("CREATE TABLE IF NOT EXISTS caps_state (one BIGINT NOT NULL PRIMARY KEY, header {bytes} NOT NULL)"),
-        format!("CREATE TABLE IF NOT EXISTS caps_entry (k {key} NOT NULL PRIMARY KEY, v {bytes} NOT NULL){clustered}"),
+        format!("CREATE TABLE IF NOT EXISTS caps_entry (k {entry} NOT NULL PRIMARY KEY, v {bytes} NOT NULL){clustered}"),
+        format!(
+            "CREATE TABLE IF NOT EXISTS caps_place (entity {name} NOT NULL, idx {name} NOT NULL, place {place} NOT NULL, object {id} NOT NULL, \
+             PRIMARY KEY (entity, idx, place)){clustered}"
+        ),
         format!(
             "CREATE TABLE IF NOT EXISTS caps_object (entity {name} NOT NULL, object {id} NOT NULL, born BIGINT NOT NULL, died BIGINT, \
              PRIMARY KEY (entity, object)){clustered}"
         ),
         format!(
             "CREATE TABLE IF NOT EXISTS caps_version (object {id} NOT NULL, since BIGINT NOT NULL, til BIGINT, is_deleted BIGINT NOT NULL, \
-             PRIMARY KEY (object, since)){clustered}"
+             body {bytes} NOT NULL, PRIMARY KEY (object, since)){clustered}"
         ),
         format!(
             "CREATE TABLE IF NOT EXISTS caps_value (object {id} NOT NULL, attribute {name} NOT NULL, since BIGINT NOT NULL, ordinal BIGINT NOT NULL, \
@@ -172,7 +179,7 @@ fn tables(dialect: Dialect) -> Vec<String> {
     ]
 }
 
-const TABLES: [&str; 7] = ["caps_state", "caps_entry", "caps_object", "caps_version", "caps_value", "caps_commit", "caps_attribute"];
+const TABLES: [&str; 8] = ["caps_state", "caps_entry", "caps_place", "caps_object", "caps_version", "caps_value", "caps_commit", "caps_attribute"];
 
 /// The header, if there is one.
 pub(super) const HEADER: &str = "SELECT header FROM caps_state WHERE one = 1";
@@ -181,10 +188,13 @@ pub(super) const HEADER: &str = "SELECT header FROM caps_state WHERE one = 1";
 pub(super) const VALUE: &str = "SELECT v FROM caps_entry WHERE k = ?";
 
 /// Of these tables.
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 
-/// Bytes of a key: a place of an index of a map has two texts of 64 bytes, escaped, two names and an id.
-const KEY_BYTES_MAX: usize = 700;
+/// Bytes of the key of a commit, by its position or its id.
+const ENTRY_BYTES_MAX: usize = 32;
+
+/// Bytes of a place: of an index of a map it has two texts of 64 bytes, escaped, and an id.
+const PLACE_BYTES_MAX: usize = 300;
 
 /// Bytes of the rows of one statement.
 const PIECE_BYTES_MAX: usize = 4 << 20;

@@ -157,7 +157,7 @@ impl Database {
         let (case, history) = (quoted("case"), quoted("case_history"));
         let shown = |statement: &str| {
             let rows = self.ask(statement);
-            let cell = |cell: &caps_adapters::sql::Cell| match cell.as_bytes() {
+            let cell = |cell: &Cell| match cell.as_bytes() {
                 Some(bytes) => String::from_utf8_lossy(bytes).into_owned(),
                 None => cell.as_int().map_or("-".to_owned(), |number| number.to_string()),
             };
@@ -173,7 +173,7 @@ impl Database {
     }
 
     /// The rows of a statement, asked by somebody else.
-    fn ask(&self, statement: &str) -> Vec<caps_adapters::sql::Row> {
+    fn ask(&self, statement: &str) -> Vec<Row> {
         self.with_connection(async |connection| connection.query(statement, &[]).await.unwrap())
     }
 

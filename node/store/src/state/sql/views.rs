@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use caps_adapters::sql::{Cell, Connection, Dialect, SqlError};
 use caps_model::Name;
 
-use super::report::{Report, kind_number};
+use super::rows::{Rows, kind_number};
 
 /// The attributes that were seen: of each entity, with the numbers of their kinds.
 #[derive(Debug, Default)]
@@ -33,12 +33,12 @@ impl Views {
     pub(super) async fn follow<'r>(
         &mut self,
         connection: &mut Connection,
-        reports: impl Iterator<Item = &'r Report>,
+        steps: impl Iterator<Item = &'r Rows>,
     ) -> Result<(), SqlError> {
         let mut changed = BTreeSet::new();
         let (begin, end) = connection.dialect().inserting_new();
         let statement = format!("{begin} caps_attribute (entity, attribute, kind) VALUES {}{end}", connection.dialect().rows(1, 3));
-        for ((entity, attribute), kind) in reports.flat_map(|report| &report.attributes) {
+        for ((entity, attribute), kind) in steps.flat_map(|rows| &rows.attributes) {
             let of_entity = self.known.entry(entity.to_string()).or_default();
             if of_entity.contains_key(attribute.as_str()) {
                 continue;

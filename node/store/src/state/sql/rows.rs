@@ -1,57 +1,78 @@
-//! What a step comes to in the tables that reports read.
+//! What a step comes to as rows of objects, versions, values and commits.
 //!
-//! A value is a row with the positions between which it holds. Nothing is computed for a report that is not in the objects themselves, and nothing
-//! is read back from here: it is for others.
+//! A value is a row with the positions between which it holds. Values and the words of commits are for reports; the state itself reads them nowhere.
 
 use std::collections::BTreeMap;
 
 use caps_adapters::sql::{Cell, Connection, SqlError};
-use caps_model::{Name, Object, ObjectId, Value, ValueKind};
+use caps_model::{Name, Object, ObjectId, Position, Value, ValueKind};
 
+use super::questions::{at, object};
 use super::schema::insert;
 use crate::state::{Changed, CommitRecord, Step, Transaction};
 
+/// Versions of objects, as bytes.
+pub(super) type Bodies = BTreeMap<(ObjectId, Position), Vec<u8>>;
+
 /// The rows of one step.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Report {
+pub(super) struct Rows {
     commit: Option<Vec<Cell>>,
     born: Vec<Vec<Cell>>,
     died: Vec<(String, i64)>,
-    /// Objects of which another version begins.
-    versions: Vec<(String, i64, bool)>,
+    /// Objects of which another version begins, with it.
+    versions: Vec<(String, i64, bool, Vec<u8>)>,
+    /// Versions that are replaced, in the order of a row's columns.
+    replaced: Vec<Vec<Cell>>,
     /// Attributes whose values end.
     ended: Vec<(String, String, i64)>,
     values: Vec<Vec<Cell>>,
     /// Values that are to be taken away: object, attribute, and a position at which they held.
     obliterated: Vec<(String, String, i64)>,
-    /// Attributes that were seen, by entity.
+    /// Attributes that were seen, by entity, with the kind of their first value.
     pub(super) attributes: BTreeMap<(Name, Name), ValueKind>,
 }
 
-impl Report {
-    pub(super) fn of(transaction: &Transaction<'_>) -> Self {
-        let mut report = Self::default();
+impl Rows {
+    /// The rows of a step whose versions have these bytes.
+    pub(super) fn of(transaction: &Transaction<'_>, mut bodies: Bodies) -> Self {
+        let mut rows = Self::default();
         let position = i64::try_from(transaction.mark.position.0).unwrap_or(i64::MAX);
         match transaction.step {
             Step::Commit { record, changes } => {
-                report.commit = Some(commit(position, record));
-                changes.iter().for_each(|change| report.change(change, position));
+                rows.commit = Some(commit(position, record));
+                changes.iter().for_each(|change| rows.change(change, position, &mut bodies));
             }
             Step::Seal(_) => {}
             Step::Obliterate { record, changes, versions, .. } => {
-                report.commit = Some(commit(position, record));
-                changes.iter().for_each(|change| report.change(change, position));
+                rows.commit = Some(commit(position, record));
+                changes.iter().for_each(|change| rows.change(change, position, &mut bodies));
                 for version in changes.iter().map(|change| &change.after).chain(versions) {
                     let at = i64::try_from(version.version.0).unwrap_or(i64::MAX);
                     let attributes = version.obliterated.iter().map(|attribute| (version.id.to_string(), attribute.to_string(), at));
-                    report.obliterated.extend(attributes);
+                    rows.obliterated.extend(attributes);
                 }
             }
         }
-        report
+        // What is left was there before.
+        rows.replaced = bodies.into_iter().map(|((id, version), body)| vec![Cell::Bytes(body), object(id), at(version)]).collect();
+        rows
     }
 
-    fn change(&mut self, change: &Changed, position: i64) {
+    /// Whether it replaces versions that were there before.
+    pub(super) fn replaces(&self) -> bool {
+        !self.replaced.is_empty()
+    }
+
+    /// The version of an object that begins here, if not after a position.
+    pub(super) fn version(&self, id: ObjectId, position: Position) -> Option<&[u8]> {
+        let id = id.to_string();
+        let mut versions = self.versions.iter().rev();
+        let found = versions.find(|(object, since, ..)| *object == id && u64::try_from(*since).is_ok_and(|since| since <= position.0))?;
+        Some(&found.3)
+    }
+
+    fn change(&mut self, change: &Changed, position: i64, bodies: &mut Bodies) {
         let (before, after) = (change.live_before(), change.live_after());
         let object = &change.after;
         let id = object.id.to_string();
@@ -63,7 +84,8 @@ impl Report {
         if object.deleted {
             self.died.push((id.clone(), position));
         }
-        self.versions.push((id.clone(), position, object.deleted));
+        let body = bodies.remove(&(object.id, object.version)).unwrap_or_default();
+        self.versions.push((id.clone(), position, object.deleted, body));
         let names = before.into_iter().chain(after).flat_map(|object| object.attributes.keys());
         let mut names: Vec<&Name> = names.collect();
         names.sort_unstable();
@@ -88,28 +110,32 @@ impl Report {
 }
 
 /// Puts the rows of several steps into the open transaction, in their order.
-pub(super) async fn put<'r>(connection: &mut Connection, reports: impl Iterator<Item = &'r Report> + Clone) -> Result<(), SqlError> {
+pub(super) async fn put<'r>(connection: &mut Connection, steps: impl Iterator<Item = &'r Rows> + Clone) -> Result<(), SqlError> {
     let dialect = connection.dialect();
     let (begin, end) = dialect.inserting_new();
-    let commits: Vec<_> = reports.clone().filter_map(|report| report.commit.clone()).collect();
+    let commits: Vec<_> = steps.clone().filter_map(|rows| rows.commit.clone()).collect();
     insert(connection, &format!("{begin} caps_commit (position, moment, author, front_end, module, method) VALUES "), end, &commits)
         .await?;
-    let born: Vec<_> = reports.clone().flat_map(|report| report.born.iter().cloned()).collect();
+    let born: Vec<_> = steps.clone().flat_map(|rows| rows.born.iter().cloned()).collect();
     insert(connection, &format!("{begin} caps_object (entity, object, born, died) VALUES "), end, &born).await?;
     let died = dialect.numbered("UPDATE caps_object SET died = ? WHERE object = ?");
-    for (object, position) in reports.clone().flat_map(|report| &report.died) {
+    for (object, position) in steps.clone().flat_map(|rows| &rows.died) {
         connection.execute(&died, &[Cell::Int(*position), Cell::Text(object.clone())]).await?;
     }
     let mut open = Open::default();
-    for report in reports.clone() {
-        open.take(report);
+    for rows in steps.clone() {
+        open.take(rows);
     }
     open.put(connection).await?;
+    let replace = dialect.numbered("UPDATE caps_version SET body = ? WHERE object = ? AND since = ?");
+    for cells in steps.clone().flat_map(|rows| &rows.replaced) {
+        connection.execute(&replace, cells).await?;
+    }
     let obliterate = dialect.numbered(
         "UPDATE caps_value SET whole = NULL, floating = NULL, words = NULL, map_key = NULL \
          WHERE object = ? AND attribute = ? AND since <= ? AND (til IS NULL OR til > ?)",
     );
-    for (object, attribute, at) in reports.flat_map(|report| &report.obliterated) {
+    for (object, attribute, at) in steps.flat_map(|rows| &rows.obliterated) {
         connection
             .execute(&obliterate, &[Cell::Text(object.clone()), Cell::Text(attribute.clone()), Cell::Int(*at), Cell::Int(*at)])
             .await?;
@@ -129,21 +155,21 @@ struct Open {
 }
 
 impl Open {
-    fn take(&mut self, report: &Report) {
-        for (object, position, is_deleted) in &report.versions {
+    fn take(&mut self, rows: &Rows) {
+        for (object, position, is_deleted, body) in &rows.versions {
             match self.of_object.insert(object.clone(), self.versions.len()) {
                 Some(last) => self.versions[last][2] = Cell::Int(*position),
                 None => self.superseded.push(vec![Cell::Int(*position), Cell::Text(object.clone()), Cell::Int(*position)]),
             }
-            self.versions.push(vec![Cell::Text(object.clone()), Cell::Int(*position), Cell::NoInt, Cell::Int((*is_deleted).into())]);
+            self.versions.push(vec![Cell::Text(object.clone()), Cell::Int(*position), Cell::NoInt, Cell::Int((*is_deleted).into()), Cell::Bytes(body.clone())]);
         }
-        for (object, attribute, position) in &report.ended {
+        for (object, attribute, position) in &rows.ended {
             match self.of_attribute.remove(&(object.clone(), attribute.clone())) {
                 Some(rows) => rows.into_iter().for_each(|row| self.values[row][TIL] = Cell::Int(*position)),
                 None => self.ended.push(vec![Cell::Int(*position), Cell::Text(object.clone()), Cell::Text(attribute.clone())]),
             }
         }
-        for row in &report.values {
+        for row in &rows.values {
             if let (Cell::Text(object), Cell::Text(attribute)) = (&row[0], &row[1]) {
                 self.of_attribute.entry((object.clone(), attribute.clone())).or_default().push(self.values.len());
             }
@@ -162,7 +188,7 @@ impl Open {
             connection.execute(&supersede, cells).await?;
         }
         let (begin, after) = dialect.inserting_new();
-        insert(connection, &format!("{begin} caps_version (object, since, til, is_deleted) VALUES "), after, &self.versions).await?;
+        insert(connection, &format!("{begin} caps_version (object, since, til, is_deleted, body) VALUES "), after, &self.versions).await?;
         let columns = "object, attribute, since, ordinal, til, kind, map_key, whole, floating, words";
         insert(connection, &format!("{begin} caps_value ({columns}) VALUES "), after, &self.values).await
     }
