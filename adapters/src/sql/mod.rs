@@ -16,16 +16,20 @@
 //!
 //! sqlx speaks the protocols. Failures are sorted by what can be done about them ([`SqlError`]): a server that is away, a statement that took too
 //! long, a disk that is full, a statement that is wrong. A password is in a target and in nothing that is shown.
+//!
+//! [`LocalServer`] is a server of one's own, for demonstrations, tests and measurements.
 
 mod cell;
 mod connection;
 mod dialect;
 mod driver;
 mod failure;
+mod local;
 mod target;
 
 pub use cell::{Cell, Row, VALUE_BYTES_MAX};
 pub use connection::Connection;
 pub use dialect::Dialect;
 pub use failure::SqlError;
+pub use local::{LocalServer, LocalServerError};
 pub use target::{Target, TargetError};

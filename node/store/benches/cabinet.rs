@@ -3,21 +3,24 @@
 //! `cargo bench -p caps-store --bench cabinet -- [OBJECTS]`, a million if not given. It takes some minutes and a few gigabytes in the temporary
 //! directory. Figures depend on the machine; those that are compared are taken in one run.
 
-use std::collections::BTreeMap;
+mod shared;
+
 use std::fs;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
-use caps_model::{Author, Change, Commit, CommitId, Name, ObjectId, Query, Record, Value};
+use caps_model::Name;
 use caps_overlay::Rng;
 use caps_store::cabinet::{Cabinet, admit};
 use caps_store::journal::{self, Entry, EntryKind, Options};
 use caps_store::replay;
 use caps_store::state::{MemoryState, SledState, State};
 use caps_store::storage::DiskStorage;
+
+use self::shared::{case, commit, now, per_second, queries, say};
 
 fn main() {
     let objects = std::env::args().skip(1).find_map(|argument| argument.parse().ok()).unwrap_or(1_000_000);
@@ -69,7 +72,7 @@ fn large_cabinet(objects: u64, directory: &Path) {
                 each(all.saturating_sub(own))
             ),
         );
-        queries(&format!("{objects} objects in {name}"), &cabinet, objects);
+        queries(&format!("{objects} objects in {name}"), &cabinet, objects, TIMES);
         drop(cabinet);
     }
     let began = now();
@@ -84,63 +87,6 @@ fn large_cabinet(objects: u64, directory: &Path) {
     drop(cabinet);
     let per_commit = |path: &Path| bytes_of(path) as f64 / objects as f64;
     say("bytes a commit", &format!("{:.0} journal, {:.0} state in sled", per_commit(&directory.join("journal")), per_commit(&state)));
-}
-
-fn queries(of: &str, cabinet: &Cabinet<Box<dyn State>>, objects: u64) {
-    let middle = objects / 2;
-    for (what, filter, order) in [
-        ("one value", format!("number = {middle}"), None),
-        ("20 of a range", format!("number between {middle} and {}", middle + 19), None),
-        ("20 newest due of one in five", "status = open".to_owned(), Some("due_at")),
-        ("20 of one owner in an order", format!("owner = #{}", ObjectId(7)), Some("number")),
-        ("20 by words", format!("subject about 'pump w{}'", middle % WORDS), None),
-    ] {
-        let mut query = Query::all(Name::fixed("case")).and(filter.parse().expect("it is a filter")).limit(20);
-        if let Some(order) = order {
-            query = query.by(Name::fixed(order), true);
-        }
-        let mut took: Vec<Duration> = (0..TIMES)
-            .map(|_| {
-                let began = now();
-                let found = cabinet.query(&query).expect("the state answers");
-                assert!(!found.objects.is_empty());
-                began.elapsed()
-            })
-            .collect();
-        took.sort();
-        let explained = cabinet.explain(&query).expect("the state answers");
-        let (p50, p99) = (took[TIMES / 2], took[TIMES * 99 / 100]);
-        say(&format!("{of}: {what}"), &format!("p50 {p50:.1?}, p99 {p99:.1?}, looked at {}", explained.looked_at));
-    }
-}
-
-/// A case like those of the case desk: a number, a state, an owner, a due time, a subject.
-fn case(number: u64) -> Change {
-    let one = |value| vec![value];
-    let signed = i64::try_from(number).expect("so many cases there never are");
-    let status = ["open", "waiting", "closed", "new", "merged"][usize::try_from(number % 5).expect("less than 5")];
-    let attributes: Record = BTreeMap::from([
-        (Name::fixed("number"), one(Value::Int(signed))),
-        (Name::fixed("status"), one(Value::text(status))),
-        (Name::fixed("owner"), one(Value::Reference(ObjectId(u128::from(number % 1_000))))),
-        (Name::fixed("due_at"), one(Value::Timestamp(signed.wrapping_mul(7_919) % 1_000_003))),
-        (Name::fixed("subject"), one(Value::Text(format!("pump {number} w{}", number % WORDS)))),
-    ]);
-    Change::Create { object: ObjectId(u128::from(number) << 32), entity: Name::fixed("case"), ancestors: Vec::new(), attributes }
-}
-
-fn commit(index: u64, changes: Vec<Change>) -> Commit {
-    let author = Author {
-        user: None,
-        front_end: "spiffe://bench.example/site/lund/layer/4/desk".to_owned(),
-        host: "spiffe://bench.example/site/lund/layer/2/host".to_owned(),
-        module: Name::fixed("casedesk"),
-        module_version: 1,
-        method: Name::fixed("file_mail"),
-        reason: None,
-    };
-    let time = i64::try_from(index).expect("so many commits there never are");
-    Commit { id: CommitId(u128::from(index)), author, time, reads: Vec::new(), changes, effects: Vec::new(), result: Record::new() }
 }
 
 fn bytes_of(directory: &Path) -> u64 {
@@ -167,22 +113,6 @@ fn process_cpu() -> Duration {
     Duration::from_millis(hundredths * 10)
 }
 
-fn per_second(count: u64, took: Duration) -> u64 {
-    u64::try_from(u128::from(count) * 1_000_000 / took.as_micros().max(1)).unwrap_or(u64::MAX)
-}
-
-fn say(what: &str, figure: &str) {
-    println!("{what:<58} {figure}");
-}
-
-#[expect(clippy::disallowed_methods, reason = "a benchmark measures the real machine")]
-fn now() -> Instant {
-    Instant::now()
-}
-
 const BATCH: u64 = 1_000;
 
 const TIMES: usize = 1_000;
-
-/// Words that tell subjects apart: each is in some hundred of a million.
-const WORDS: u64 = 10_007;

@@ -108,7 +108,7 @@ impl Office {
 /// Asks until there is an answer: for what takes real processes a while.
 #[expect(clippy::disallowed_methods, reason = "these are real processes in real time")]
 pub(crate) fn until<T>(what: &str, mut answer: impl FnMut() -> Option<T>) -> T {
-    for _ in 0..600 {
+    for _ in 0..1_800 {
         if let Some(answer) = answer() {
             return answer;
         }

@@ -14,8 +14,8 @@ use tokio::time::{Instant, sleep};
 use super::questions::Question;
 use super::rows::Rows;
 use super::views::Views;
-use crate::state::{Index, Place};
 use super::{SqlPlace, questions, schema};
+use crate::state::{Index, Place};
 
 /// One step of the state.
 #[derive(Clone, Debug)]
@@ -88,8 +88,7 @@ impl Ledger {
             self.all_put().await?;
         }
         let waiting = &self.writes[self.put..];
-        if let Some(body) = waiting.iter().rev().find_map(|write| write.rows.version(id, position))
-        {
+        if let Some(body) = waiting.iter().rev().find_map(|write| write.rows.version(id, position)) {
             return Ok(Some(body.to_vec()));
         }
         let question = questions::version(id, position);

@@ -59,7 +59,8 @@ pub(super) fn count(entity: &Name, index: &Index, span: &Span, limit: usize) -> 
 
 /// The first live objects.
 pub(super) fn objects(sought: Sought<'_>, after: Option<ObjectId>, backwards: bool, limit: usize) -> Question {
-    let mut question = Question::text(&format!("SELECT {PRESENT} FROM (SELECT o.object FROM caps_object o WHERE o.died IS NULL AND o.entity = "));
+    let mut question =
+        Question::text(&format!("SELECT {PRESENT} FROM (SELECT o.object FROM caps_object o WHERE o.died IS NULL AND o.entity = "));
     question.bind(name(sought.entity)).narrowed("o.object", sought).beyond("o.object", after, backwards);
     question.order("o.object", backwards).limit(limit).then(") f").order("f.object", backwards);
     question
@@ -83,8 +84,7 @@ pub(super) fn candidates(entity: &Name, within: &Path, limit: usize) -> Question
 
 /// The first objects that an entity had then, as they were.
 pub(super) fn objects_then(entity: &Name, position: Position, after: Option<ObjectId>, limit: usize) -> Question {
-    let mut question =
-        Question::text("SELECT (SELECT n.body FROM caps_version n WHERE n.object = f.object AND n.since <= ");
+    let mut question = Question::text("SELECT (SELECT n.body FROM caps_version n WHERE n.object = f.object AND n.since <= ");
     question.bind(at(position)).then(" ORDER BY n.since DESC LIMIT 1) FROM (SELECT object FROM caps_object WHERE entity = ");
     question.bind(name(entity)).then(" AND born <= ").bind(at(position));
     question.beyond("object", after, false).order("object", false).limit(limit).then(") f").order("f.object", false);

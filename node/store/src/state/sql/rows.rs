@@ -161,7 +161,13 @@ impl Open {
                 Some(last) => self.versions[last][2] = Cell::Int(*position),
                 None => self.superseded.push(vec![Cell::Int(*position), Cell::Text(object.clone()), Cell::Int(*position)]),
             }
-            self.versions.push(vec![Cell::Text(object.clone()), Cell::Int(*position), Cell::NoInt, Cell::Int((*is_deleted).into()), Cell::Bytes(body.clone())]);
+            self.versions.push(vec![
+                Cell::Text(object.clone()),
+                Cell::Int(*position),
+                Cell::NoInt,
+                Cell::Int((*is_deleted).into()),
+                Cell::Bytes(body.clone()),
+            ]);
         }
         for (object, attribute, position) in &rows.ended {
             match self.of_attribute.remove(&(object.clone(), attribute.clone())) {

@@ -179,7 +179,8 @@ fn tables(dialect: Dialect) -> Vec<String> {
     ]
 }
 
-const TABLES: [&str; 8] = ["caps_state", "caps_entry", "caps_place", "caps_object", "caps_version", "caps_value", "caps_commit", "caps_attribute"];
+const TABLES: [&str; 8] =
+    ["caps_state", "caps_entry", "caps_place", "caps_object", "caps_version", "caps_value", "caps_commit", "caps_attribute"];
 
 /// The header, if there is one.
 pub(super) const HEADER: &str = "SELECT header FROM caps_state WHERE one = 1";

@@ -1,14 +1,12 @@
-mod servers;
-
 use std::rc::Rc;
 
+use caps_adapters::sql::{Dialect, LocalServer};
 use caps_model::Query;
 use caps_model::messages::Get;
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 use tempfile::TempDir;
 
-use self::servers::{MariaDb, PostgreSql};
 use super::*;
 use crate::cabinet::workload::{Plan, commit, create, plan, query, seeded, update};
 use crate::cabinet::{Cabinet, Proposal};
@@ -31,14 +29,13 @@ pub(crate) fn sqlite_in(directory: &TempDir) -> SqlPlace {
     SqlPlace { target: Target::file(&directory.path().join("state.sqlite")), space: String::new() }
 }
 
-fn postgresql() -> Database {
-    let server = PostgreSql::start();
-    Database { place: SqlPlace { target: server.target(), space: "caps_main_store".to_owned() }, _server: Box::new(server) }
-}
-
-fn mariadb() -> Database {
-    let server = MariaDb::start();
-    Database { place: SqlPlace { target: server.target(), space: "caps_main_store".to_owned() }, _server: Box::new(server) }
+/// A server of its own, of Debian's package.
+fn served(dialect: Dialect) -> Database {
+    let directory = tempfile::tempdir().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let server = runtime.block_on(LocalServer::start(dialect, directory.path())).unwrap();
+    let place = SqlPlace { target: server.target().clone(), space: "caps_main_store".to_owned() };
+    Database { place, _server: Box::new((server, runtime, directory)) }
 }
 
 impl Database {
@@ -119,12 +116,12 @@ impl Database {
 
     fn keeps_what_was_written_when_the_connection_breaks(&self) {
         let kill = match self.place.target.dialect() {
-            caps_adapters::sql::Dialect::PostgreSql => {
+            Dialect::PostgreSql => {
                 "SELECT COUNT(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND usename = current_user"
             }
-            caps_adapters::sql::Dialect::MariaDb => "",
+            Dialect::MariaDb => "",
             // Nobody else is at the other end of a file.
-            caps_adapters::sql::Dialect::Sqlite => return,
+            Dialect::Sqlite => return,
         };
         let mut cabinet = Cabinet::new(self.fresh());
         for id in 1..200_u128 {
@@ -205,12 +202,12 @@ fn sqlite_conforms() {
 
 #[test]
 fn postgresql_conforms() {
-    postgresql().conforms();
+    served(Dialect::PostgreSql).conforms();
 }
 
 #[test]
 fn mariadb_conforms() {
-    mariadb().conforms();
+    served(Dialect::MariaDb).conforms();
 }
 
 #[test]

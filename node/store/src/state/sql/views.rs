@@ -30,11 +30,7 @@ impl Views {
     }
 
     /// Makes the views anew of those entities that were seen with an attribute for the first time.
-    pub(super) async fn follow<'r>(
-        &mut self,
-        connection: &mut Connection,
-        steps: impl Iterator<Item = &'r Rows>,
-    ) -> Result<(), SqlError> {
+    pub(super) async fn follow<'r>(&mut self, connection: &mut Connection, steps: impl Iterator<Item = &'r Rows>) -> Result<(), SqlError> {
         let mut changed = BTreeSet::new();
         let (begin, end) = connection.dialect().inserting_new();
         let statement = format!("{begin} caps_attribute (entity, attribute, kind) VALUES {}{end}", connection.dialect().rows(1, 3));
