@@ -23,6 +23,8 @@ pub(crate) struct Plan {
     pub(crate) front_ends: Vec<FrontEnd>,
     /// The addresses of the replicas and hosts: two for each server site, in this order.
     pub(crate) addresses: Vec<SocketAddr>,
+    /// What replicas keep their states in, as it stands in `caps.toml`.
+    pub(crate) state: String,
 }
 
 /// A front end that a new deployment shall have.
@@ -100,6 +102,7 @@ impl Plan {
         let voters: Vec<String> = self.server_sites.iter().map(|site| format!("\"store-{site}\"")).collect();
         let users = self.front_ends.first().map_or("lund", |front_end| &front_end.site);
         let mut text = HEAD.replace("{domain}", &self.domain).replace("{voters}", &voters.join(", ")).replace("{site}", users);
+        text = text.replace("{state}", &self.state.replace('\\', "\\\\").replace('"', "\\\""));
         for site in self.sites() {
             write!(text, "\n[[site]]\nname = \"{site}\"\n").expect("writing to a string does not fail");
         }
@@ -132,7 +135,7 @@ name = "main"
 voters = [{voters}]       # an odd number, at different sites; once it is founded, `caps cabinet` changes who votes
 # learners = ["store-..."]  # nodes of layer 1 that follow without a vote: they serve reads near whoever asks, and cost no commit a thing
 # survives = "site"         # the goal: "node", "site" or "region"; `caps cabinet` says whether the voters' places meet it
-state = "sled"            # or "memory", "sqlite", "postgres://caps:${CAPS_DB_PASSWORD}@db.example/caps", "mysql://...": rebuilt from the journal if need be
+state = "{state}"            # or "sled", "memory", "sqlite", "postgres://caps:${CAPS_DB_PASSWORD}@db.example/caps", "mysql://...": rebuilt from the journal if need be
 tick = "50ms"             # the consensus clock: a dead leader is replaced in 12 to 20 ticks; raise it when voters are over 100 ms apart
 # Several cabinets: write [[cabinet]] for each, with a name, voters and, if they differ, modules; hosts and front ends say cabinet = "NAME".
 
@@ -171,6 +174,7 @@ mod tests {
                 serves: "web = { listen = \"127.0.0.1:8080\" }\n".to_owned(),
             }],
             addresses: (0..4).map(|n| SocketAddr::from(([127, 0, 0, 1], 4100 + n))).collect(),
+            state: "sled".to_owned(),
         }
     }
 

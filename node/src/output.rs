@@ -13,7 +13,7 @@ pub use duration::Compact;
 pub(crate) use duration::micros;
 pub(crate) use hex::{from_hex, hex};
 pub(crate) use json::{event, object, record, update};
-pub(crate) use moment::moment;
+pub(crate) use moment::{exact_moment, moment};
 
 /// Prints a line of the answer. When whoever reads it has gone (`caps query ... | head`), the command has nothing left to do and ends quietly.
 #[macro_export]

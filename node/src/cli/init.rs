@@ -3,9 +3,11 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
+use anyhow::Context;
 use clap::Args;
 
 use super::Global;
+use crate::deployment::StateKind;
 use crate::founding::{FrontEnd, Plan, found};
 use crate::output::say;
 
@@ -15,7 +17,7 @@ use crate::output::say;
 /// nodes get their certificates with `certs-gen`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  caps init\n  caps init --dir deployment --domain pumps.example --sites lund,goteborg,kiruna\n  \
-    caps init --ip 10.1.0.5 --port 5000")]
+    caps init --ip 10.1.0.5 --port 5000\n  caps init --state 'postgres://caps:${CAPS_DB_PASSWORD}@db.example/caps'")]
 pub(super) struct Init {
     /// Where to make it.
     #[arg(long, default_value = ".", value_name = "DIR")]
@@ -32,17 +34,22 @@ pub(super) struct Init {
     /// The first of the ports that nodes listen on.
     #[arg(long, default_value_t = 4100, value_parser = clap::value_parser!(u16).range(1..=65_000))]
     port: u16,
+    /// What replicas keep their states in: sled, sqlite, memory, or the URL of a database, such as postgres://caps:${CAPS_DB_PASSWORD}@db.example/caps.
+    #[arg(long, default_value = "sled", value_name = "STATE")]
+    state: String,
 }
 
 impl Init {
     pub(super) fn run(self, global: &Global) -> anyhow::Result<()> {
         anyhow::ensure!(self.sites.len() <= 100, "more than 100 sites: make the certificates with certs-gen instead");
+        StateKind::parse(&self.state).with_context(|| format!("--state {:?}", self.state))?;
         let ports = (self.port..).take(self.sites.len() * 2);
         let plan = Plan {
             domain: self.domain,
             front_ends: self.sites.iter().map(|site| front_end(site)).collect(),
             addresses: ports.map(|port| SocketAddr::new(self.ip, port)).collect(),
             server_sites: self.sites,
+            state: self.state,
         };
         let file = found(&self.dir, &plan, crate::ambient::now(), &mut crate::ambient::random()?)?;
         if global.json {

@@ -30,9 +30,10 @@ pub(super) struct Company {
 }
 
 impl Company {
-    /// Founds the company, starts its servers, and waits until they have agreed on a leader. Its mail goes to `relay`.
-    pub(super) async fn found(directory: &Path, relay: SocketAddr) -> anyhow::Result<Self> {
-        let config = found(directory, &plan(relay)?, crate::ambient::now(), &mut crate::ambient::random()?)?;
+    /// Founds the company, starts its servers, and waits until they have agreed on a leader. Its mail goes to `relay`, and its
+    /// replicas keep their states in `state`.
+    pub(super) async fn found(directory: &Path, relay: SocketAddr, state: &str) -> anyhow::Result<Self> {
+        let config = found(directory, &plan(relay, state)?, crate::ambient::now(), &mut crate::ambient::random()?)?;
         for inside in ["logs", "mail"] {
             std::fs::create_dir_all(directory.join(inside))?;
         }
@@ -210,7 +211,7 @@ pub(super) fn terminate(child: &Child) {
 }
 
 /// `relay` is where its mail goes.
-fn plan(relay: SocketAddr) -> anyhow::Result<Plan> {
+fn plan(relay: SocketAddr, state: &str) -> anyhow::Result<Plan> {
     let sites = ["lund", "goteborg", "kiruna"];
     let [malmo, kiruna, goteborg] = free_tcp_ports()?;
     let web = |port: u16| format!("web = {{ listen = \"127.0.0.1:{port}\" }}\n");
@@ -229,6 +230,7 @@ fn plan(relay: SocketAddr) -> anyhow::Result<Plan> {
         server_sites: sites.map(str::to_owned).to_vec(),
         front_ends: front_ends.map(|(name, site, serves)| FrontEnd { name: name.to_owned(), site: site.to_owned(), serves }).to_vec(),
         addresses: free_addresses(sites.len() * 2)?,
+        state: state.to_owned(),
     })
 }
 

@@ -3,11 +3,13 @@
 use std::io::{IsTerminal, Write};
 use std::time::Duration;
 
+use caps_certs_gen::Layer;
 use caps_frontend::Client;
 use caps_model::{Name, Query};
 use tokio::time::sleep;
 
 use super::company::Company;
+use super::database::Database;
 use super::gateway::{Gateway, Report};
 use super::sink::Sink;
 use crate::cli::{Picture, interrupted};
@@ -15,7 +17,7 @@ use crate::output;
 use crate::output::say;
 
 /// Files the mails, prints what to try, and shows nodes and cases as they change.
-pub(super) async fn show(company: &mut Company, sink: &Sink) -> anyhow::Result<()> {
+pub(super) async fn show(company: &mut Company, sink: &Sink, database: &Database) -> anyhow::Result<()> {
     super::people::settle(company).await?;
     company.serve().await?;
     say!("three sites are up; a front end files the mail");
@@ -26,7 +28,7 @@ pub(super) async fn show(company: &mut Company, sink: &Sink) -> anyhow::Result<(
             say!("refused {}: {reason}", file.rsplit('/').next().unwrap_or(file));
         }
     }
-    say!("{filed} mails filed\n\n{}", hints(company));
+    say!("{filed} mails filed\n\n{}", hints(company, database));
     let trickle = Gateway::start(company, "gateway-lund", &[company.mail()], &["--repeat", "0", "--interval", "3s", "--tag", "x"])?;
     let reader = company.client("desk-malmo", Duration::from_secs(10)).await?;
     let shown = tokio::select! {
@@ -86,7 +88,7 @@ fn sent(sink: &Sink) -> String {
     text
 }
 
-fn hints(company: &Company) -> String {
+fn hints(company: &Company, database: &Database) -> String {
     let caps = std::env::current_exe().map_or_else(|_| "caps".to_owned(), |path| path.display().to_string());
     let config = company.config().display();
     let mut outside = String::new();
@@ -104,6 +106,9 @@ fn hints(company: &Company) -> String {
                 .push_str(&format!("mail by SMTP: {listen}, for desk@{}; what agents reply is shown below\n", company.deployment().domain));
         }
     }
+    if let Some(hint) = table_hint(company, database) {
+        outside.push_str(&format!("the cases as tables, for anybody who speaks SQL:\n  {hint}\n"));
+    }
     format!(
         "{outside}\ntry from another terminal:\n  export CAPS_CONFIG={config}\n  alias caps={caps}\n  \
          caps status\n  caps query case 'status = new and number <= 10' --columns number,status,subject\n  caps watch case --as desk-kiruna\n  \
@@ -112,4 +117,14 @@ fn hints(company: &Company) -> String {
          kill -9 the process of a node, look at caps status, and start it again with caps run --node NAME\n",
         password = super::people::PASSWORD,
     )
+}
+
+/// How to look into the tables of the first replica, if it keeps its state in a database of the demo's.
+fn table_hint(company: &Company, database: &Database) -> Option<String> {
+    let deployment = company.deployment();
+    let node = deployment.layer(Layer::Cabinet).next()?;
+    match deployment.state_of(node, deployment.cabinet()).ok()? {
+        caps_store::StateKind::Sql(place) => database.hint(&place.space),
+        _ => None,
+    }
 }

@@ -43,7 +43,7 @@ pub enum StateKind {
 
 impl StateKind {
     /// Reads `memory`, `sled`, `sqlite`, or the URL of a database.
-    pub(super) fn parse(text: &str) -> Result<Self, TargetError> {
+    pub(crate) fn parse(text: &str) -> Result<Self, TargetError> {
         match text {
             "memory" => Ok(Self::Memory),
             "sled" => Ok(Self::Sled),

@@ -4,7 +4,7 @@ use caps_model::messages::{Event, ObjectChange, Update};
 use caps_model::{Object, Record, Value};
 use serde_json::{Value as Json, json};
 
-use super::{hex, moment};
+use super::{exact_moment, hex};
 
 /// `{"id","entity","created","version","deleted","attributes"}`, and `"obliterated"`, the names of attributes, if there are such.
 pub(crate) fn object(object: &Object) -> Json {
@@ -31,7 +31,7 @@ pub(crate) fn record(record: &Record) -> Json {
         .into()
 }
 
-/// A value: timestamps as RFC 3339, references as `#id`, bytes in hexadecimal, decimals as text, an entry of a map as an object, the rest as
+/// A value: timestamps as RFC 3339 to the microsecond, references as `#id`, bytes in hexadecimal, decimals as text, an entry of a map as an object, the rest as
 /// JSON has it.
 fn value(value: &Value) -> Json {
     match value {
@@ -39,7 +39,7 @@ fn value(value: &Value) -> Json {
         Value::Int(number) | Value::Timespan(number) => json!(number),
         Value::Float(number) => json!(number),
         Value::Text(text) => json!(text),
-        Value::Timestamp(micros) => json!(moment(*micros)),
+        Value::Timestamp(micros) => json!(exact_moment(*micros)),
         Value::Bytes(bytes) => json!(hex(bytes)),
         Value::Reference(id) => json!(format!("#{id}")),
         // As text: what reads JSON makes a float of a number.
@@ -55,7 +55,7 @@ pub(crate) fn event(event: &Event) -> Json {
     json!({
         "position": event.object.version.0,
         "commit": event.commit.to_string(),
-        "time": moment(event.time),
+        "time": exact_moment(event.time),
         "user": event.user.map(|user| user.to_string()),
         "front_end": event.front_end,
         "method": format!("{}.{}", event.method.0, event.method.1),

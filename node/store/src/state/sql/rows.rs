@@ -114,7 +114,7 @@ pub(super) async fn put<'r>(connection: &mut Connection, steps: impl Iterator<It
     let dialect = connection.dialect();
     let (begin, end) = dialect.inserting_new();
     let commits: Vec<_> = steps.clone().filter_map(|rows| rows.commit.clone()).collect();
-    insert(connection, &format!("{begin} caps_commit (position, moment, author, front_end, module, method) VALUES "), end, &commits)
+    insert(connection, &format!("{begin} caps_commit (position, moment, author, front_end, site, module, method) VALUES "), end, &commits)
         .await?;
     let born: Vec<_> = steps.clone().flat_map(|rows| rows.born.iter().cloned()).collect();
     insert(connection, &format!("{begin} caps_object (entity, object, born, died) VALUES "), end, &born).await?;
@@ -202,14 +202,22 @@ impl Open {
 
 fn commit(position: i64, record: &CommitRecord) -> Vec<Cell> {
     let author = record.author.user.map_or(Cell::NoText, |user: ObjectId| Cell::Text(user.to_string()));
+    // An identity is checked before it comes here; what is none has no site.
+    let front_end = record.author.front_end.split('\0').next().unwrap_or_default();
     vec![
         Cell::Int(position),
         Cell::Int(record.moment),
         author,
-        Cell::Text(record.author.front_end.replace('\0', "")),
+        Cell::Text(front_end.to_owned()),
+        Cell::Text(site_of(front_end).to_owned()),
         Cell::Text(record.author.module.to_string()),
         Cell::Text(record.author.method.to_string()),
     ]
+}
+
+/// The site of `spiffe://DOMAIN/site/SITE/layer/4/NODE`.
+fn site_of(front_end: &str) -> &str {
+    front_end.split_once("/site/").map_or("", |(_, rest)| rest.split('/').next().unwrap_or_default())
 }
 
 /// The row of a value: numbers, moments and truths are whole numbers, everything else that has words is words. Bytes are not for reports.

@@ -5,7 +5,7 @@ use caps_adapters::sql::{Cell, Connection, Dialect, SqlError};
 use super::SqlPlace;
 use super::ledger::{Spot, Write};
 use super::questions::{index_name, name, object};
-use super::rows;
+use super::{rows, views};
 
 /// Goes to the state's own space, which is made if it is not there.
 pub(super) async fn enter(connection: &mut Connection, place: &SqlPlace) -> Result<(), SqlError> {
@@ -46,6 +46,7 @@ pub(super) async fn prepare(connection: &mut Connection) -> Result<(), SqlError>
     for table in tables(dialect) {
         connection.run(&table).await?;
     }
+    views::make_commits(connection).await?;
     if version != Some(VERSION) {
         connection.run("DELETE FROM caps_schema").await?;
         connection.execute(&dialect.numbered("INSERT INTO caps_schema (version) VALUES (?)"), &[Cell::Int(VERSION)]).await?;
@@ -65,7 +66,7 @@ pub(super) async fn empty(connection: &mut Connection, place: &SqlPlace) -> Resu
 
 async fn drop_all(connection: &mut Connection) -> Result<(), SqlError> {
     let dialect = connection.dialect();
-    for view in super::views::all(connection).await? {
+    for view in views::all(connection).await? {
         connection.run(&format!("DROP VIEW IF EXISTS {}", dialect.quoted(&view))).await?;
     }
     for table in TABLES {
@@ -170,7 +171,7 @@ fn tables(dialect: Dialect) -> Vec<String> {
              til BIGINT, kind BIGINT NOT NULL, map_key {text}, whole BIGINT, floating {real}, words {text}, PRIMARY KEY (object, attribute, since, ordinal)){clustered}"
         ),
         format!(
-            "CREATE TABLE IF NOT EXISTS caps_commit (position BIGINT NOT NULL PRIMARY KEY, moment BIGINT NOT NULL, author {id}, front_end {text} NOT NULL, \
+            "CREATE TABLE IF NOT EXISTS caps_commit (position BIGINT NOT NULL PRIMARY KEY, moment BIGINT NOT NULL, author {id}, front_end {text} NOT NULL, site {text} NOT NULL, \
              module {name} NOT NULL, method {name} NOT NULL)"
         ),
         format!(

@@ -1,7 +1,8 @@
 //! A view for each entity, made from the attributes that objects of it were seen with.
 //!
 //! `case` has a row for each object that there is, `case_history` one for each version that there ever was, with the positions and the times between
-//! which it held. A column is the first value of its attribute; all values of lists and maps are in `caps_value`.
+//! which it held. A column is the first value of its attribute; all values of lists and maps are in `caps_value`. `caps_commits` has a row for each
+//! commit.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -66,11 +67,20 @@ impl Views {
     }
 }
 
+/// A view of all commits, with their times as times.
+pub(super) async fn make_commits(connection: &mut Connection) -> Result<(), SqlError> {
+    let time = connection.dialect().moment("moment");
+    connection.run(&format!("DROP VIEW IF EXISTS {COMMITS}")).await?;
+    let columns = format!("position, {time} AS time, author, front_end, site, module, method");
+    connection.run(&format!("CREATE VIEW {COMMITS} AS SELECT {columns} FROM caps_commit")).await
+}
+
 /// The names of all views there may be.
 pub(super) async fn all(connection: &mut Connection) -> Result<Vec<String>, SqlError> {
-    // If there is no such table there are no views.
-    let Ok(views) = Views::read(connection).await else { return Ok(Vec::new()) };
-    Ok(views.known.keys().flat_map(|entity| [names(entity).present, names(entity).history]).collect())
+    // If there is no such table there are no views of entities.
+    let views = Views::read(connection).await.unwrap_or_default();
+    let of_entities = views.known.keys().flat_map(|entity| [names(entity).present, names(entity).history]);
+    Ok(of_entities.chain([COMMITS.to_owned()]).collect())
 }
 
 /// The names of an entity's views.
@@ -130,3 +140,4 @@ fn columns(dialect: Dialect, attributes: &BTreeMap<String, i64>) -> String {
 /// Bytes of a name that every database takes.
 const NAME_MAX: usize = 63;
 const HISTORY: &str = "_history";
+const COMMITS: &str = "caps_commits";
