@@ -8,8 +8,10 @@ mod call;
 mod check;
 mod completions;
 mod connect;
+mod export;
 mod file;
 mod fresh;
+mod import;
 mod init;
 mod login;
 mod mail;
@@ -130,6 +132,10 @@ enum Command {
     Call(call::Call),
     /// Bring large values to the cabinet, and get them back.
     Blob(blob::Blob),
+    /// Call a method with each row of a query to another database.
+    Import(import::Import),
+    /// Write the objects of an entity into a table of another database.
+    Export(export::Export),
     /// File mails (RFC 5322 files) with the case desk.
     File(file::File),
     /// Send mail by SMTP, and look after what waits to be sent.
@@ -188,6 +194,8 @@ impl Cli {
             Command::Call(command) => command.run(global).await,
             Command::Blob(command) => command.run(global).await,
             Command::File(command) => command.run(global).await,
+            Command::Import(command) => command.run(global).await,
+            Command::Export(command) => command.run(global).await,
             Command::Mail(command) => command.run(global).await,
             Command::History(command) => command.run(global).await,
             Command::Diff(command) => command.run(global).await,

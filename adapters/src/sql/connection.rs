@@ -21,7 +21,12 @@ impl Connection {
     /// Connects. `patience` bounds this, and each statement.
     pub async fn open(target: &Target, patience: Duration) -> Result<Self, SqlError> {
         let driver = within(patience, Driver::open(target)).await?;
-        Ok(Self { driver, dialect: target.dialect(), patience })
+        let mut connection = Self { driver, dialect: target.dialect(), patience };
+        // The server gives a statement up when nobody waits for it any more, instead of working on.
+        if let Some(statement) = connection.dialect.statement_time(patience) {
+            connection.run(&statement).await?;
+        }
+        Ok(connection)
     }
 
     /// How the database writes what others write otherwise.

@@ -137,6 +137,21 @@ impl Dialect {
         }
     }
 
+    /// What a value looks like, as text.
+    pub fn as_text(self, expression: &str) -> String {
+        let kind = if self == Self::MariaDb { "CHAR" } else { "TEXT" };
+        format!("CAST({expression} AS {kind})")
+    }
+
+    /// The statement that bounds the time of those after it, where a server counts it.
+    pub fn statement_time(self, at_most: std::time::Duration) -> Option<String> {
+        match self {
+            Self::PostgreSql => Some(format!("SET statement_timeout = {}", at_most.as_millis())),
+            Self::MariaDb => Some(format!("SET SESSION max_statement_time = {}", at_most.as_secs_f64())),
+            Self::Sqlite => None,
+        }
+    }
+
     /// Microseconds since 1970, as the database has moments.
     pub fn moment(self, micros: &str) -> String {
         match self {

@@ -17,19 +17,28 @@
 //! sqlx speaks the protocols. Failures are sorted by what can be done about them ([`SqlError`]): a server that is away, a statement that took too
 //! long, a disk that is full, a statement that is wrong. A password is in a target and in nothing that is shown.
 //!
-//! [`LocalServer`] is a server of one's own, for demonstrations, tests and measurements.
+//! [`Extract`] reads somebody else's rows page by page, and goes on where it was; [`Load`] keeps a table of somebody else's equal to what it is told,
+//! with how far it is in the same transaction. [`LocalServer`] is a server of one's own, for demonstrations, tests and measurements.
 
 mod cell;
+mod column;
 mod connection;
 mod dialect;
 mod driver;
+mod extract;
 mod failure;
+mod load;
 mod local;
 mod target;
+#[cfg(test)]
+mod tests;
 
 pub use cell::{Cell, Row, VALUE_BYTES_MAX};
+pub use column::ColumnKind;
 pub use connection::Connection;
 pub use dialect::Dialect;
+pub use extract::{Extract, ExtractError, Place, TextRow};
 pub use failure::SqlError;
+pub use load::{Load, Loaded};
 pub use local::{LocalServer, LocalServerError};
 pub use target::{Target, TargetError};

@@ -27,16 +27,21 @@ impl Key {
 
     /// A number that this key always has within a scope, and that nobody guesses for another one: 128 bits of a SHA-256.
     pub fn number(&self, scope: &[&str]) -> u128 {
-        let mut hash = Sha256::new();
-        for part in scope.iter().copied().chain([self.0.as_str()]) {
-            // The length in front keeps neighbours apart.
-            hash.update((part.len() as u64).to_be_bytes());
-            hash.update(part);
-        }
-        let mut number = [0; 16];
-        number.copy_from_slice(&hash.finalize()[..16]);
-        u128::from_be_bytes(number)
+        number_of(&[scope, &[self.0.as_str()]].concat())
     }
+}
+
+/// A number that these parts always have: 128 bits of a SHA-256.
+pub fn number_of(parts: &[&str]) -> u128 {
+    let mut hash = Sha256::new();
+    for part in parts {
+        // The length in front keeps neighbours apart.
+        hash.update((part.len() as u64).to_be_bytes());
+        hash.update(part);
+    }
+    let mut number = [0; 16];
+    number.copy_from_slice(&hash.finalize()[..16]);
+    u128::from_be_bytes(number)
 }
 
 /// Bytes of a key.

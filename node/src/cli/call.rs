@@ -34,10 +34,7 @@ pub(super) struct Call {
 
 impl Call {
     pub(super) async fn run(&self, global: &Global) -> anyhow::Result<()> {
-        let Some((module, method)) = self.method.split_once('.') else {
-            bail!("{:?} names no method: write MODULE.METHOD, for example casedesk.close", self.method);
-        };
-        let (module, method) = (Name::new(module)?, Name::new(method)?);
+        let (module, method) = method(&self.method)?;
         let arguments = arguments(&self.arguments)?;
         with_client(global, async |client| {
             let commit = self.commit.unwrap_or_else(|| client.new_commit());
@@ -60,7 +57,16 @@ impl Call {
     }
 }
 
-fn arguments(texts: &[String]) -> anyhow::Result<Record> {
+/// `MODULE.METHOD`.
+pub(super) fn method(text: &str) -> anyhow::Result<(Name, Name)> {
+    let Some((module, method)) = text.split_once('.') else {
+        bail!("{text:?} names no method: write MODULE.METHOD, for example casedesk.close");
+    };
+    Ok((Name::new(module)?, Name::new(method)?))
+}
+
+/// `NAME=VALUE`, each given as often as it has values.
+pub(super) fn arguments(texts: &[String]) -> anyhow::Result<Record> {
     let mut arguments = Record::new();
     for text in texts {
         let (name, written) = text.split_once('=').with_context(|| format!("{text:?} is not NAME=VALUE"))?;

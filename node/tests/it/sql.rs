@@ -126,6 +126,94 @@ fn reports_in_psql_equal_what_the_cabinet_answers() {
     runtime.block_on(server.stop());
 }
 
+/// Rows of another database become calls, each once; what was refused is told, and what changed is news.
+#[test]
+fn rows_are_imported_once_and_again_when_they_change() {
+    let site = Site::found();
+    let _store = site.start("store-lund");
+    let _host = site.start("host-lund");
+    let file = site.path("staff.db");
+    sqlite(&file, "CREATE TABLE staff (id INTEGER PRIMARY KEY, login TEXT, full_name TEXT, changed INTEGER NOT NULL)");
+    for (id, login, name, changed) in
+        [(1, "'astrid'", "'Astrid Lind'", 1), (2, "'bjorn'", "'Björn O''Brien?'", 1), (3, "NULL", "'Nobody'", 2)]
+    {
+        sqlite(&file, &format!("INSERT INTO staff VALUES ({id}, {login}, {name}, {changed})"));
+    }
+    let (from, mark) = (format!("sqlite:{}", file.display()), site.path("staff.mark"));
+    let asked = [
+        &["import", "--from", &from, "--query", "SELECT * FROM staff", "--key", "id", "--call", "people.add_user"][..],
+        &["--map", "login=login", "--map", "name=full_name", "--cursor", "changed", "--mark", mark.to_str().unwrap(), "--as", "admin"],
+    ]
+    .concat();
+    let said = String::from_utf8(site.run(&asked).stdout).unwrap();
+    assert!(said.contains("2 rows imported, 0 known before, 1 refused"), "{said}");
+    assert!(said.contains("refused   id 3:") && said.contains("login"), "{said}");
+    sqlite(&file, "UPDATE staff SET login = 'nobody', changed = 3 WHERE id = 3");
+    assert!(site.succeed(&asked).contains("1 rows imported, 0 known before, 0 refused"), "only what changed is read");
+    std::fs::remove_file(&mark).unwrap();
+    assert!(site.succeed(&asked).contains("0 rows imported, 3 known before, 0 refused"), "nothing is done twice");
+    let users = site.succeed(&["query", "user", "--json", "--as", "admin"]);
+    assert!(users.contains("Björn O'Brien?") && users.contains("nobody"), "{users}");
+
+    let wrong = |given: &[&str], said: &str| {
+        let complaint = site.fail(&[&["import", "--as", "admin"], given].concat());
+        assert!(complaint.contains(said), "{complaint}");
+    };
+    let of_staff = ["--from", from.as_str(), "--query", "SELECT * FROM staff", "--key", "id"];
+    wrong(&[&of_staff[..], &["--call", "people.add_user"]].concat(), "give --map PARAMETER=COLUMN");
+    wrong(&[&of_staff[..], &["--call", "people.fly", "--map", "login=login"]].concat(), "there is no method people.fly");
+    wrong(&[&of_staff[..], &["--call", "people.add_user", "--map", "wings=login"]].concat(), "takes no wings");
+    wrong(&[&of_staff[..], &["--call", "people.add_user", "--map", "login=wings"]].concat(), "no such column: q.wings");
+    let away = ["--from", "postgres://x:${HOME}@127.0.0.1:1/x", "--query", "SELECT 1", "--key", "id"];
+    wrong(&[&away[..], &["--call", "people.add_user", "--map", "login=login"]].concat(), "the database cannot be reached");
+}
+
+/// A table is kept equal to a query, also when whoever keeps it is killed.
+#[test]
+fn a_table_follows_the_cabinet_and_goes_on_after_a_kill() {
+    let site = Site::found();
+    let _store = site.start("store-lund");
+    let _host = site.start("host-lund");
+    filed(&site);
+    let file = site.path("cases.db");
+    let to = format!("sqlite:{}?mode=rwc", file.display());
+    let once = site.succeed(&["export", "case", "status != closed", "--to", &to, "--columns", "number,status,due_at,messages"]);
+    assert!(once.contains("rows written, 0 removed; at position"), "{once}");
+    let cases: Json = serde_json::from_str(&site.succeed(&["query", "case", "--json", "--order", "number", "--limit", "1000"])).unwrap();
+    let cases = cases["objects"].as_array().unwrap();
+    let asked = "SELECT id, number, status, due_at IS NOT NULL, messages FROM \"case\" ORDER BY number";
+    let lines: Vec<String> = sqlite(&file, asked).lines().map(str::to_owned).collect();
+    assert_eq!(lines.len(), cases.len());
+    assert!(lines[0].starts_with(&format!("{}|1|new|1|[\"", cases[0]["id"].as_str().unwrap())), "{}", lines[0]);
+
+    let follow = ["export", "case", "status != closed", "--to", &to, "--table", "open", "--follow"];
+    let open = || sqlite(&file, "SELECT number FROM open ORDER BY number").lines().count();
+    let close = |place: usize| {
+        let case = format!("case=#{}", cases[place]["id"].as_str().unwrap());
+        site.succeed(&["call", "casedesk.close", &case, "reason=done", "--as", "desk-lund"]);
+    };
+    let mut following = site.caps(&follow).stdout(std::process::Stdio::null()).spawn().unwrap();
+    let all = cases.len();
+    crate::office::until("the table is there", || {
+        let there = "SELECT COUNT(*) FROM sqlite_master WHERE name = 'open'";
+        (sqlite(&file, there).trim() == "1" && open() == all).then_some(())
+    });
+    close(0);
+    crate::office::until("a case that was closed is out", || (open() == all - 1).then_some(()));
+    following.kill().unwrap();
+    following.wait().unwrap();
+    close(1);
+    close(2);
+    let mut following = site.caps(&follow).stdout(std::process::Stdio::null()).spawn().unwrap();
+    crate::office::until("it goes on", || (open() == all - 3).then_some(()));
+    following.kill().unwrap();
+    following.wait().unwrap();
+    let complaint = site.fail(&["export", "case", "--to", &to, "--columns", "wings"]);
+    assert!(complaint.contains("case has no attribute wings"), "{complaint}");
+    assert!(site.fail(&["export", "cases", "--to", &to]).contains("there is no entity cases"));
+    assert!(site.fail(&["export", "case", "--to", "oracle://x"]).contains("a database is postgres://"));
+}
+
 /// The statements of SQL.md, in order.
 fn reports() -> Vec<String> {
     let page = include_str!("../../store/SQL.md");

@@ -16,8 +16,8 @@ mod titles;
 mod visitor;
 
 // Values as people and programs write them.
-mod input;
-mod moment;
+pub(crate) mod input;
+pub(crate) mod moment;
 mod shown;
 
 mod console;
