@@ -1,5 +1,7 @@
 //! `caps status`.
 
+mod effects;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -12,6 +14,7 @@ use caps_overlay::{MemberState, Overlay};
 use clap::Args;
 use serde_json::{Value as Json, json};
 
+use self::effects::Effects;
 use super::Global;
 use super::connect::{actor, with_client};
 use crate::deployment::{Cabinet, Deployment, Node};
@@ -20,7 +23,8 @@ use crate::output::{self, micros};
 
 /// Show sites, nodes, leader, positions, round-trip times and certificates.
 ///
-/// What a host says of itself and of the replicas; a node that nobody answers for is shown with the reason. Of several cabinets, one is shown
+/// What a host says of itself and of the replicas; a node that nobody answers for is shown with the reason. Below, what is to be done in the world
+/// and is not done yet, such as mail for a server that is away. Of several cabinets, one is shown
 /// at a time: the one that the front end works with, or --cabinet.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  caps status\n  caps status --json\n  caps status --as admin\n  caps status --cabinet archive")]
@@ -46,6 +50,7 @@ impl Status {
 pub(crate) struct Picture {
     cabinet: Name,
     rows: Vec<Row>,
+    effects: Option<Effects>,
     refusals: u64,
 }
 
@@ -75,14 +80,16 @@ impl Picture {
             row.certificate_expires = row.certificate_expires.or_else(|| crate::node::certificate_end(deployment, &node.name));
             rows.push(row);
         }
-        Ok(Self { cabinet: cabinet.name.clone(), rows, refusals: client.overlay().refusals() })
+        let effects = Effects::take(client).await;
+        Ok(Self { cabinet: cabinet.name.clone(), rows, effects, refusals: client.overlay().refusals() })
     }
 
     /// For people.
     pub(crate) fn table(&self) -> String {
-        let mut table = output::table(&["SITE", "NODE", "LAYER", "STATE", "ROLE", "POSITION", "RTT", "CERTIFICATE"]);
+        let mut table = output::table(&["SITE", "NODE", "LAYER", "STATE", "ROLE", "KEPT IN", "POSITION", "RTT", "CERTIFICATE"]);
         for row in &self.rows {
             let role = row.replica.as_ref().map_or("", |replica| role(replica.role));
+            let kept = row.replica.as_ref().map_or(String::new(), |replica| replica.state.clone());
             let position = row.replica.as_ref().map_or(String::new(), |replica| replica.position.to_string());
             let rtt = row.round_trip.map_or(String::new(), |rtt| micros(u64::try_from(rtt.as_micros()).unwrap_or(u64::MAX)).to_string());
             let certificate = row.certificate_expires.map_or(String::new(), |at| format!("until {}", &output::moment(at)[..10]));
@@ -93,17 +100,21 @@ impl Picture {
                 layer,
                 row.state.clone(),
                 role.to_owned(),
+                kept,
                 position,
                 rtt,
                 certificate,
             ]);
         }
-        table.to_string()
+        let effects = self.effects.as_ref().and_then(Effects::line).map_or(String::new(), |line| format!("\n{line}"));
+        format!("{table}{effects}")
     }
 
     /// For programs.
     pub(crate) fn json(&self) -> Json {
-        json!({"cabinet": self.cabinet.as_str(), "nodes": self.rows.iter().map(Row::json).collect::<Vec<_>>(), "refused_connections": self.refusals})
+        let nodes: Vec<Json> = self.rows.iter().map(Row::json).collect();
+        let effects = self.effects.as_ref().map(Effects::json);
+        json!({"cabinet": self.cabinet.as_str(), "nodes": nodes, "effects": effects, "refused_connections": self.refusals})
     }
 }
 

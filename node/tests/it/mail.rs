@@ -72,6 +72,8 @@ fn replies_reach_a_server_that_is_away_for_a_while() {
     });
     let said = put_off["attributes"]["outcome"][0].as_str().unwrap();
     assert!(said.contains("not taken when connecting"), "{said}");
+    let status = office.site().succeed(&["status", "--as", "desk-goteborg"]);
+    assert!(status.contains("tried in vain), 0 given up; mail to") && status.contains("not taken when"), "{status}");
     office.kill("desk-lund");
     exim.start();
     office.start("desk-lund");
