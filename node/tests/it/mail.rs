@@ -3,12 +3,13 @@
 mod exim;
 
 use std::collections::BTreeSet;
+use std::io::Write;
 use std::process::{Command, Stdio};
 
 use serde_json::Value as Json;
 
 use self::exim::Exim;
-use crate::office::{Office, until};
+use crate::office::{Office, SITES, until};
 
 /// What clients were told is accepted is filed, once, though the leader of layer 1 is killed twice meanwhile. `CAPS_MAILS` says how many mails.
 #[test]
@@ -24,8 +25,12 @@ fn accepted_mail_is_filed_once_though_leaders_die() {
         until("another one leads", || (office.leader() != leader).then_some(()));
         office.start(&leader);
     }
+    let steady = ["desk", "host"].map(|kind| SITES.map(|site| format!("{kind}-{site}"))).concat();
+    let before = steady.iter().map(|node| office.memory_kib(node)).max().unwrap();
     let output = storm.wait_with_output().unwrap();
     assert!(output.status.success(), "{output:?}");
+    let after = steady.iter().map(|node| office.memory_kib(node)).max().unwrap();
+    assert!(after < before + MEMORY_GROWTH_MAX_KIB, "from {before} to {after} KiB with the last two thirds of the mails");
     let told: Json = serde_json::from_slice(&output.stdout).unwrap();
     let accepted: BTreeSet<&str> = told["accepted"].as_array().unwrap().iter().map(|id| id.as_str().unwrap()).collect();
     assert_eq!(told["refused"], Json::Array(Vec::new()));
@@ -38,10 +43,14 @@ fn accepted_mail_is_filed_once_though_leaders_die() {
     assert_eq!(ids.len(), distinct.len(), "doubled");
     assert!(told["by_swaks"].as_u64().unwrap() > 0, "{told}");
     eprintln!(
-        "{count} mails in {} s, put off {}, connections lost {}; accepted = filed, 0 lost, 0 doubled",
+        "{count} mails in {} s, put off {}, connections lost {}; accepted = filed, 0 lost, 0 doubled; \
+         the largest gateway or host held {before} KiB after a third of them and {after} KiB in the end",
         told["seconds"], told["put_off"], told["lost"]
     );
 }
+
+/// What gateways and hosts may grow by with thousands of mails: their caches and windows are bounded.
+const MEMORY_GROWTH_MAX_KIB: u64 = 64 << 10;
 
 fn filed(office: &Office) -> usize {
     let output = office.site().run(&["query", "message", "direction = in", "--count", "--json", "--as", "desk-lund", "--timeout", "5s"]);
@@ -89,6 +98,60 @@ fn replies_reach_a_server_that_is_away_for_a_while() {
         assert!(mail.contains("We come on Monday.\n.\nYours"), "{mail}");
         assert!(field(mail, "In-Reply-To: ").starts_with("<storm-"), "{mail}");
     }
+}
+
+/// Mail comes in over STARTTLS, and what goes out is signed so that another implementation of DKIM agrees.
+#[test]
+fn mail_comes_over_starttls_and_goes_out_signed() {
+    let keys = tempfile::tempdir().unwrap();
+    let path = |name: &str| keys.path().join(name).display().to_string();
+    openssl(&["genrsa", "-traditional", "-out", &path("dkim.pem"), "2048"]);
+    let subject = ["-subj", "/CN=mx.caps.example", "-days", "2", "-nodes"];
+    let request = ["req", "-x509", "-newkey", "rsa:2048", "-keyout", &path("key.pem"), "-out", &path("cert.pem")];
+    openssl(&[&request[..], &subject].concat());
+    let mut exim = Exim::new();
+    exim.start();
+    let office = Office::open(&format!(
+        ", relay = \"smtp://127.0.0.1:{}\", certificate = \"{}\", key = \"{}\", dkim = {{ selector = \"s1\", key = \"{}\" }}",
+        exim.port,
+        path("cert.pem"),
+        path("key.pem"),
+        path("dkim.pem")
+    ));
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/mail/starttls.py");
+    let output =
+        Command::new("python3").args([script, &office.mail[0].to_string(), &format!("desk@{}", office.domain())]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let cases = office.objects("case", "subject = 'Over TLS'");
+    let case = format!("case=#{}", cases[0]["id"].as_str().unwrap());
+    office.site().succeed(&["call", "casedesk.reply", &case, "text=We come  on Monday. \n.\nGrüße\n\n", "--as", "desk-lund"]);
+    let mails = until("the reply is there", || Some(exim.mails()).filter(|mails| !mails.is_empty()));
+
+    let modulus = openssl(&["rsa", "-in", &path("dkim.pem"), "-noout", "-modulus"]);
+    let verify = |mail: &str| {
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/mail/dkim.py");
+        let mut command = Command::new("python3");
+        command
+            .args([script, modulus.trim().trim_start_matches("Modulus=")])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut verifier = command.spawn().unwrap();
+        verifier.stdin.take().unwrap().write_all(mail.as_bytes()).unwrap();
+        verifier.wait_with_output().unwrap()
+    };
+    let verified = verify(&mails[0]);
+    let said = String::from_utf8_lossy(&verified.stdout).into_owned();
+    assert!(verified.status.success(), "{}\n{}", String::from_utf8_lossy(&verified.stderr), mails[0]);
+    assert!(said.starts_with(&office.domain()) && said.contains("from:") && said.contains("subject:"), "{said}");
+    let changed = mails[0].replace("Subject: Re:", "Subject: Sv:");
+    assert!(!verify(&changed).status.success(), "a mail that was changed is not signed");
+}
+
+fn openssl(arguments: &[&str]) -> String {
+    let output = Command::new("openssl").args(arguments).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
 }
 
 /// What programs of strangers may send is refused or filed as what it is, and the next mail is taken.

@@ -68,6 +68,13 @@ impl Office {
         self.running.remove(node).unwrap().terminate()
     }
 
+    /// Memory that a node holds, in KiB, as the kernel counts it.
+    pub(crate) fn memory_kib(&self, node: &str) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.running[node].pid())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+
     /// The replica that leads now.
     pub(crate) fn leader(&self) -> String {
         let picture = until("a replica leads", || {

@@ -16,7 +16,8 @@
 //!
 //! Like every state it is no truth. Transactions are completed when enough is gathered, or nothing more came for a moment; the mark is in the same
 //! one. What a crash takes away is replayed from the journal. A database that is empty, of another release, damaged or ahead of the journal is
-//! emptied and filled anew. One that is away for a moment is waited for; one that stays away ends the replica, which goes on when it is started again.
+//! emptied and filled anew. Replicas that share a database share nothing in it: each has its own space, and they agree through their log, so that no
+//! property of the database, or of its replication, becomes one of the cabinet. One that is away for a moment is waited for; one that stays away ends the replica, which goes on when it is started again.
 
 mod ledger;
 mod link;

@@ -24,6 +24,8 @@ pub(super) async fn enter(connection: &mut Connection, place: &SqlPlace) -> Resu
         }
         Dialect::Sqlite => {
             connection.run("PRAGMA journal_mode = WAL").await?;
+            // What was obliterated is not to stay in free pages.
+            connection.run("PRAGMA secure_delete = ON").await?;
             connection.run("PRAGMA synchronous = NORMAL").await
         }
     }
