@@ -35,16 +35,17 @@ tools:           ## install what the tests need and this machine lacks
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then apt-get update -qq && apt-get install -y -qq --no-install-recommends $$missing; \
 	else echo "the tests need these Debian packages:$$missing"; exit 1; fi
 
-bench:           ## measure the overlay beside raw quinn and tonic, the step into layer 3, a large cabinet, all states, subscriptions, and the cabinet beside etcd and NATS
+bench:           ## measure the overlay beside raw quinn and tonic, the step into layer 3, a large cabinet, all states, subscriptions, web pages beside bare axum, and the cabinet beside etcd and NATS
 	$(CARGO) run --release --locked -p caps-overlay-bench
 	$(CARGO) bench --locked -p caps-logic --features testing --bench module_call
 	$(CARGO) bench --locked -p caps-store --bench cabinet
 	$(CARGO) bench --locked -p caps-store --bench states
 	$(CARGO) bench --locked -p caps-store --bench subscriptions
+	$(CARGO) build --release --locked -p caps-node
+	$(CARGO) run --release --locked -p caps-overlay-bench -- web
 	@missing=""; command -v etcd >/dev/null || missing="$$missing etcd-server"; command -v nats-server >/dev/null || missing="$$missing nats-server"; \
 	if [ -z "$$missing" ]; then exit 0; fi; \
 	echo "stores to compare with that are not here, and are left out (Debian packages):$$missing"
-	$(CARGO) build --release --locked -p caps-node
 	$(CARGO) run --release --locked -p caps-overlay-bench -- stores
 
 soak:            ## simulate days of cruel network in 20 minutes

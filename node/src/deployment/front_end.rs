@@ -28,6 +28,8 @@ pub struct Web {
     pub tls: Option<Pair>,
     /// Whether browsers come through a proxy that speaks TLS for it.
     pub behind_tls: bool,
+    /// Requests that one program may send in a second.
+    pub requests_per_second: u32,
 }
 
 /// The mail gateway.

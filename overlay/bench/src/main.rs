@@ -4,7 +4,7 @@
 //! with mutual TLS 1.3 and P-256 certificates. The cases take turns in rounds, so that whatever else the machine does
 //! falls upon all of them; medians over the rounds are reported, with their spread.
 //!
-//! [`stores`] does the same with the cabinet beside etcd and NATS.
+//! [`stores`] does the same with the cabinet beside etcd and NATS, [`web`] with pages and JSON beside a bare HTTP server.
 //!
 //! It never fails because a figure is bad: aims that are not met are shown as short. Start reading at [`case`], which says
 //! what is measured; then [`run`], which takes the turns; then one file per family: [`raw_quinn`], [`tonic_calls`],
@@ -28,6 +28,7 @@ mod ratio;
 mod report;
 
 mod stores;
+mod web;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -44,6 +45,8 @@ fn main() -> anyhow::Result<()> {
     match cli.child {
         None => run::run(&cli.settings),
         Some(Child::Stores(stores)) => stores.run(),
+        Some(Child::Web(web)) => web.run(),
+        Some(Child::ServeHttp { directory, count, address }) => web::serve(&directory, count, address),
         Some(Child::Serve { case, certificates }) => processes::serve(find(&case)?, &certificates),
         Some(Child::Measure { case, certificates, address, server_pid, seconds }) => {
             processes::measure(find(&case)?, &Target { certificates, address, server_pid, seconds })
@@ -73,6 +76,11 @@ struct Cli {
 enum Child {
     /// Measure the cabinet beside etcd and NATS JetStream, three processes each.
     Stores(stores::Stores),
+    /// Measure a console page and JSON reads beside a bare axum handler.
+    Web(web::Web),
+    /// Serves files from memory until it is ended.
+    #[command(hide = true)]
+    ServeHttp { directory: PathBuf, count: usize, address: SocketAddr },
     /// Serves one case until its standard input ends.
     #[command(hide = true)]
     Serve { case: String, certificates: PathBuf },
@@ -91,5 +99,6 @@ Examples:
   caps-bench --json                       the report as one line of JSON, for programs
   caps-bench stores                       commits and local reads beside etcd and NATS
   caps-bench stores --only cabinet,etcd --work write --callers 256 --state memory
+  caps-bench web --callers 1,8,64         pages and JSON beside a bare axum handler
 
 From the work tree: cargo run --release -p caps-overlay-bench -- --only bulk";

@@ -8,10 +8,10 @@
 
 mod cabinet;
 mod etcd;
-mod measure;
+pub(crate) mod measure;
 mod nats;
 mod report;
-mod server;
+pub(crate) mod server;
 
 use std::fmt;
 use std::path::PathBuf;

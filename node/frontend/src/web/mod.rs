@@ -24,4 +24,4 @@ mod console;
 mod services;
 
 pub use server::{Server, StartError};
-pub use settings::Settings;
+pub use settings::{REQUESTS_PER_SECOND, Settings};

@@ -49,7 +49,7 @@ impl Server {
         let address = listener.local_addr().map_err(|cause| StartError::Listen { address: settings.listen, cause })?;
         let tasks = client.overlay().environment().tasks.clone();
         let (stop, mut stopping) = Stop::new();
-        let site = Arc::new(Site::new(client, settings.secure, stopping.clone()));
+        let site = Arc::new(Site::new(client, &settings, stopping.clone()));
         let (told, ended) = watch::channel(false);
         let spawn = Spawn::by({
             let tasks = tasks.clone();

@@ -16,12 +16,15 @@ pub struct Settings {
     pub secure: bool,
     /// Bounds of the server.
     pub limits: Limits,
+    /// Requests that a program of one user, or at one address if it does not say whose it is, may send in a second; twice as many at once after a
+    /// rest.
+    pub requests_per_second: u32,
 }
 
 impl Settings {
     /// Plain HTTP on this address, with the usual bounds.
     pub fn new(listen: SocketAddr) -> Self {
-        Self { listen, tls: None, secure: false, limits: Limits::default() }
+        Self { listen, tls: None, secure: false, limits: Limits::default(), requests_per_second: REQUESTS_PER_SECOND }
     }
 
     /// The same, by TLS.
@@ -30,3 +33,6 @@ impl Settings {
         Self { tls: Some(tls), secure: true, ..self }
     }
 }
+
+/// What one program may ask for, unless whoever runs the front end says otherwise.
+pub const REQUESTS_PER_SECOND: u32 = 200;

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use super::catalogue::Catalogue;
 use super::refusal::Trouble;
+use super::settings::Settings;
 use super::visitor::Visitors;
 use crate::{Client, Stopping};
 
@@ -42,10 +43,11 @@ pub(crate) struct Site {
 }
 
 impl Site {
-    pub(crate) fn new(client: Client, secure: bool, stopping: Stopping) -> Self {
+    pub(crate) fn new(client: Client, settings: &Settings, stopping: Stopping) -> Self {
+        let every = Duration::from_secs(1) / settings.requests_per_second.max(1);
         Self {
             client: client.stranger(),
-            secure,
+            secure: settings.secure,
             visitors: Visitors::default(),
             style: Asset::new("caps", "css", "text/css; charset=utf-8", include_bytes!("assets/caps.css")),
             script: Asset::new("caps", "js", "text/javascript; charset=utf-8", include_bytes!("assets/caps.js")),
@@ -54,7 +56,7 @@ impl Site {
             stopping,
             catalogue: Mutex::default(),
             logins: Mutex::new(Limiter::new(LOGIN_EVERY, LOGIN_BURST, ADDRESSES_MAX)),
-            asking: Mutex::new(Limiter::new(ASK_EVERY, ASK_BURST, ADDRESSES_MAX)),
+            asking: Mutex::new(Limiter::new(every, settings.requests_per_second.saturating_mul(2), ADDRESSES_MAX)),
             started: Instant::now(),
         }
     }
@@ -117,10 +119,6 @@ enum Who {
     User(ObjectId, Option<IpAddr>),
     At(Option<IpAddr>),
 }
-
-/// Requests of one program, at once after a rest and from then on.
-const ASK_BURST: u32 = 400;
-const ASK_EVERY: Duration = Duration::from_millis(5);
 
 /// Modules change when hosts are started anew.
 const CATALOGUE_FRESH: Duration = Duration::from_secs(30);

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use caps_certs_gen::Layer;
+use caps_frontend::web::REQUESTS_PER_SECOND;
 use toml::Spanned;
 
 use super::{Dkim, FrontEnd, Mail, Pair, Web, file};
@@ -45,8 +46,19 @@ impl Taken {
 
 fn web(base: &Path, node: &Node, written: &file::Web, taken: &mut Taken) -> Result<Web, Complaint> {
     let tls = pair(base, written.certificate.as_ref(), written.key.as_ref())?;
-    Ok(Web { listen: taken.take(node, &written.listen)?, tls, behind_tls: written.behind_tls })
+    let requests_per_second = match &written.requests_per_second {
+        None => REQUESTS_PER_SECOND,
+        Some(number) if (1..=PER_SECOND_MAX).contains(number.get_ref()) => *number.get_ref(),
+        Some(number) => {
+            let problem = format!("{} requests in a second: one program may send 1 to {PER_SECOND_MAX}", number.get_ref());
+            return Err((number.span().start, problem));
+        }
+    };
+    Ok(Web { listen: taken.take(node, &written.listen)?, tls, behind_tls: written.behind_tls, requests_per_second })
 }
+
+/// More than a front end can answer.
+const PER_SECOND_MAX: u32 = 1_000_000;
 
 /// A certificate and its key: both or neither.
 fn pair(base: &Path, certificate: Option<&Spanned<String>>, key: Option<&Spanned<String>>) -> Result<Option<Pair>, Complaint> {
@@ -192,6 +204,7 @@ retry = "5s"
                 "etc/caps.toml:17: gateway-lund is of layer 2: web and mail are for front ends",
             ),
             ("127.0.0.1:2525", "127.0.0.1:8080", "etc/caps.toml:19: 127.0.0.1:8080 is taken by gateway-lund"),
+            ("8080\" }", "8080\", requests_per_second = 0 }", "etc/caps.toml:16: 0 requests in a second: one program may send 1 to"),
             ("127.0.0.1:2525", "2525", "etc/caps.toml:19: \"2525\" is not an address"),
             (
                 "listen = \"127.0.0.1:2525\"\nrelay = \"smtps://user:secret@mail.example\"\n",

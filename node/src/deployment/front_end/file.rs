@@ -11,6 +11,7 @@ pub(in super::super) struct Web {
     pub(super) key: Option<Spanned<String>>,
     #[serde(default)]
     pub(super) behind_tls: bool,
+    pub(super) requests_per_second: Option<Spanned<u32>>,
 }
 
 #[derive(Deserialize)]

@@ -15,6 +15,7 @@ pub(super) async fn start(web: &Web, client: Client) -> anyhow::Result<Server> {
         settings = settings.tls(pair.read(Tls::for_web)?);
     }
     settings.secure |= web.behind_tls;
+    settings.requests_per_second = web.requests_per_second;
     warn_of_plain(web.listen, &settings);
     Ok(Server::start(client, settings).await?)
 }

@@ -13,30 +13,30 @@ use tokio::time::{Instant, sleep_until};
 use crate::meter::cpu_seconds;
 
 /// How to ask once. The number says which caller asks.
-pub(super) type Ask = Rc<dyn Fn(usize) -> Pin<Box<dyn Future<Output = anyhow::Result<()>>>>>;
+pub(crate) type Ask = Rc<dyn Fn(usize) -> Pin<Box<dyn Future<Output = anyhow::Result<()>>>>>;
 
 /// How much is asked at once, and how long.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Load {
-    pub(super) callers: usize,
-    pub(super) seconds: f64,
+pub(crate) struct Load {
+    pub(crate) callers: usize,
+    pub(crate) seconds: f64,
 }
 
 /// What one measurement found.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub(super) struct Figures {
+pub(crate) struct Figures {
     /// Answers a second.
-    pub(super) rate: f64,
+    pub(crate) rate: f64,
     /// The median, in microseconds.
-    pub(super) p50_us: f64,
+    pub(crate) p50_us: f64,
     /// What 99 of 100 do not exceed, in microseconds.
-    pub(super) p99_us: f64,
+    pub(crate) p99_us: f64,
     /// Processor time of the three servers and the client for one answer, in microseconds.
-    pub(super) cpu_us: f64,
+    pub(crate) cpu_us: f64,
 }
 
 /// Lets the callers ask for a while.
-pub(super) async fn run(pids: Vec<u32>, load: Load, ask: Ask) -> anyhow::Result<Figures> {
+pub(crate) async fn run(pids: Vec<u32>, load: Load, ask: Ask) -> anyhow::Result<Figures> {
     let start = Instant::now() + WARMING_UP;
     let end = start + Duration::from_secs_f64(load.seconds);
     let callers = LocalSet::new();

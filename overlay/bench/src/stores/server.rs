@@ -9,11 +9,11 @@ use anyhow::Context as _;
 
 /// Processes that were started here.
 #[derive(Debug, Default)]
-pub(super) struct Servers(Vec<Child>);
+pub(crate) struct Servers(Vec<Child>);
 
 impl Servers {
     /// Starts one more; what it says goes to a file in `place`.
-    pub(super) fn start(&mut self, mut command: Command, place: &Path, name: &str) -> anyhow::Result<()> {
+    pub(crate) fn start(&mut self, mut command: Command, place: &Path, name: &str) -> anyhow::Result<()> {
         let log = File::create(place.join(format!("{name}.log")))?;
         let out = log.try_clone()?;
         let program = command.get_program().to_string_lossy().into_owned();
@@ -23,7 +23,7 @@ impl Servers {
     }
 
     /// Their numbers.
-    pub(super) fn pids(&self) -> Vec<u32> {
+    pub(crate) fn pids(&self) -> Vec<u32> {
         self.0.iter().map(Child::id).collect()
     }
 }
@@ -39,7 +39,7 @@ impl Drop for Servers {
 }
 
 /// Ports that nobody uses now, neither for datagrams nor for streams: held together, so that all differ.
-pub(super) fn free_ports(count: usize) -> anyhow::Result<Vec<u16>> {
+pub(crate) fn free_ports(count: usize) -> anyhow::Result<Vec<u16>> {
     let mut held = Vec::new();
     while held.len() < count {
         let listener = TcpListener::bind(("127.0.0.1", 0)).context("no free port on loopback")?;
