@@ -64,7 +64,8 @@ fn fuzz(target: &Target, seconds: u32) -> io::Result<Outcome> {
         command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../node/demo/mail"));
     }
     command.arg(format!("-max_total_time={seconds}"));
-    command.arg(format!("-artifact_prefix={}/", folder.display())).args(["-max_len=4096", "-timeout=10", "-print_final_stats=1"]);
+    command.arg(format!("-artifact_prefix={}/", folder.display())).args(["-timeout=10", "-print_final_stats=1"]);
+    command.arg(format!("-max_len={}", target.size_bytes_max));
     if !target.words.is_empty() {
         let words = folder.join("words");
         fs::write(&words, target.words.iter().map(|word| dictionary_entry(word)).collect::<String>())?;

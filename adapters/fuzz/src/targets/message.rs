@@ -238,7 +238,7 @@ fn narrow() -> Limits {
 }
 
 /// Bytes that are lines as mail has them.
-fn with_crlf(bytes: &[u8]) -> Vec<u8> {
+pub(super) fn with_crlf(bytes: &[u8]) -> Vec<u8> {
     let mut lines = Vec::with_capacity(bytes.len());
     for byte in bytes {
         match byte {

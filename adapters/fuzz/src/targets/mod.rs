@@ -6,6 +6,7 @@ mod json;
 mod message;
 mod oracle;
 mod relay;
+mod repeated;
 mod smtp;
 mod sql;
 mod tls;
@@ -22,15 +23,17 @@ pub(crate) struct Target {
     pub(crate) words: &'static [&'static str],
     /// Whether the demo's mails are seeds, too.
     pub(crate) reads_mail: bool,
+    /// How long an input may be.
+    pub(crate) size_bytes_max: usize,
 }
 
 /// A target without words.
 const fn target(name: &'static str, run: fn(&[u8]), seeds: &'static [&'static [u8]]) -> Target {
-    Target { name, run, seeds, words: &[], reads_mail: false }
+    Target { name, run, seeds, words: &[], reads_mail: false, size_bytes_max: 4096 }
 }
 
 /// All of them, mail first.
-pub(crate) const ALL: [Target; 22] = [
+pub(crate) const ALL: [Target; 23] = [
     Target { words: smtp::WORDS, ..target("smtp_session", smtp::session, smtp::SESSIONS) },
     target("smtp_address", smtp::address, smtp::ADDRESSES),
     Target { words: message::WORDS, reads_mail: true, ..target("message", message::whole, message::WHOLE) },
@@ -53,4 +56,5 @@ pub(crate) const ALL: [Target; 22] = [
     target("origin", fields::origin, fields::ORIGINS),
     target("web_written", written::answers, written::ANSWERS),
     target("sql", sql::target, sql::TARGETS),
+    Target { words: message::WORDS, size_bytes_max: 64, ..target("large", repeated::large, repeated::PATTERNS) },
 ];

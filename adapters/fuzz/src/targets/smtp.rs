@@ -91,10 +91,10 @@ fn talk<'s>(settings: &Arc<Settings>, stream: &'s [u8], pieces: &mut dyn Iterato
         talk.decide();
         talk.follow(is_slow, settings);
     }
-    if stream.len() % 2 == 0 {
-        talk.session.handle_timeout()
+    if stream.len().is_multiple_of(2) {
+        talk.session.handle_timeout();
     } else {
-        talk.session.handle_shutdown()
+        talk.session.handle_shutdown();
     }
     talk.follow(is_slow, settings);
     assert_eq!(talk.outputs.last(), Some(&Output::Close));
