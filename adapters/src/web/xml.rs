@@ -91,6 +91,8 @@ pub fn parse(bytes: &[u8]) -> Result<Element, XmlError> {
             Event::Text(part) => put(&mut open, &part.xml10_content())?,
             Event::CData(part) => put(&mut open, &part.xml10_content())?,
             Event::GeneralRef(reference) => put(&mut open, character(&reference)?.encode_utf8(&mut [0; 4]))?,
+            // Elsewhere than at the beginning it is an instruction like any other.
+            Event::Decl(_) if at > 0 => return Err(XmlError::Instruction),
             Event::Decl(declaration) => match declaration.encoding() {
                 None => {}
                 Some(Ok(encoding)) if encoding.eq_ignore_ascii_case("utf-8") => {}
@@ -157,8 +159,9 @@ fn put(open: &mut [Element], text: &str) -> Result<(), XmlError> {
     }
 }
 
-/// The text that a value with references stands for.
+/// The text that the value of an attribute stands for: what ends a line is a blank, unless it is written as a reference (XML 1.0, section 3.3.3).
 fn unescaped(text: &str) -> Result<String, XmlError> {
+    let text = text.replace("\r\n", " ").replace(['\r', '\n', '\t'], " ");
     let mut parts = text.split('&');
     let mut whole = parts.next().unwrap_or_default().to_owned();
     for part in parts {
@@ -316,6 +319,8 @@ mod tests {
         .unwrap();
         assert_eq!((read.name.as_str(), read.text.as_str(), read.elements.len()), ("a", " b&<d>", 1));
         assert_eq!((read.attribute("x"), read.attribute("y"), read.attribute("z")), (Some("1 < 2"), Some(""), None));
+        let read = parse(b"<a x='1\r\n2\t3\n&#10;&#9;'>\r\n</a>").unwrap();
+        assert_eq!((read.attribute("x"), read.text.as_str()), (Some("1 2 3 \n\t"), "\n"));
     }
 
     #[test]
@@ -335,6 +340,8 @@ mod tests {
             ("<a/>x".to_owned(), XmlError::Root),
             ("x<a/>".to_owned(), XmlError::Root),
             ("<a><?b c?></a>".to_owned(), XmlError::Instruction),
+            ("<a><?xml version='1.0'?></a>".to_owned(), XmlError::Instruction),
+            (" <?xml version='1.0'?><a/>".to_owned(), XmlError::Instruction),
             ("<?xml version='1.0' encoding='latin1'?><a/>".to_owned(), XmlError::Encoding),
             (String::new(), XmlError::Root),
         ];

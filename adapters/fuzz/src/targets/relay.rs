@@ -41,6 +41,11 @@ async fn converse(said: &[u8], flags: u8) {
     while let Some(rest) = content.strip_suffix(b"QUIT\r\n") {
         content = rest;
     }
+    let has_heard = |said: &[u8]| heard.windows(said.len()).any(|bytes| bytes == said);
+    assert!(
+        !has_heard(b"MAIL FROM") || (option != "required" && !has_heard(b"STARTTLS")),
+        "nothing is sent in the clear where TLS is to be"
+    );
     let is_sent = content.ends_with(b"\r\n.\r\n");
     match outcome {
         Ok(delivered) => {
