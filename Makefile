@@ -4,7 +4,7 @@ CARGO ?= cargo
 # The benchmarks bring programs of others to compare with: only `make bench` builds them.
 OURS = --workspace --exclude caps-overlay-bench --locked
 
-.PHONY: help demo test check tools bench soak torture fix
+.PHONY: help demo test check tools bench soak torture fuzz fix
 
 help:            ## show this
 	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -57,6 +57,9 @@ torture:         ## kill real processes 300 times while others work with them; d
 	./target/release/caps-sim torture --rounds 300
 	./target/release/caps-sim torture power
 	./target/release/caps-sim torture corruption --lenient
+
+fuzz:            ## fuzz every reader of the adapters for FUZZ_SECONDS, 60 if not set, each; needs a C++ compiler
+	cd adapters/fuzz && $(CARGO) run --release --locked
 
 fix:             ## format, and mend what lints can mend
 	$(CARGO) fmt --all

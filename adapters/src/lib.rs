@@ -6,7 +6,7 @@
 //! [`web::server`] is handed its listener and a way to start tasks, [`tls`] a stream; [`mail::deliver`], which sends, and [`sql`] open connections.
 //!
 //! Start at [`mail::smtp::Session`] for mail that comes, at [`mail::Message::parse`] for what it says, at [`web`] for browsers and web services, at
-//! [`sql`] for databases.
+//! [`sql`] for databases. `make fuzz` feeds every reader with what coverage leads to; its targets, in `adapters/fuzz`, say what must hold of each.
 
 pub mod mail;
 pub mod sql;

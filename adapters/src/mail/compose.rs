@@ -212,7 +212,8 @@ impl Draft {
     fn subject(&self) -> String {
         let mut subject = printable(&self.subject);
         cut(&mut subject, SUBJECT_BYTES_MAX);
-        encoded_word::write(&subject)
+        // A blank at the end could be folded onto a line of its own, which some readers take for the end of the header.
+        encoded_word::write(subject.trim_end())
     }
 
     fn own_id(&self) -> Result<String, ComposeError> {

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use sha2::{Digest, Sha256};
 
-use super::{MessageId, lines, smtp::Domain};
+use super::{MessageId, fields::split_name, lines, smtp::Domain};
 
 /// The mail with a `Message-ID` in front if it has none: one made from its bytes, so that the same mail sent again has the same name.
 ///
@@ -32,11 +32,10 @@ fn has_message_id(mail: &[u8]) -> bool {
     while !rest.is_empty() {
         let (line, after) = lines::split_first(rest);
         rest = after;
-        let name = line.split(|byte| *byte == b':').next().unwrap_or_default();
         if line.is_empty() {
             return false;
         }
-        if name.len() < line.len() && name.trim_ascii_end().eq_ignore_ascii_case(b"Message-ID") {
+        if split_name(line).is_some_and(|(name, _)| name.eq_ignore_ascii_case("Message-ID")) {
             return true;
         }
     }
@@ -72,6 +71,15 @@ mod tests {
     fn mail_with_a_name_stays_as_it_is() {
         for mail in ["message-id : <a@b>\r\nFrom: a@b\r\n\r\n", "X: y\r\nMessage-ID: garbage\r\n\r\n", "Message-ID:\n"] {
             assert_eq!(named(mail), mail);
+        }
+    }
+
+    #[test]
+    fn who_adds_a_name_and_who_reads_it_agree_on_whether_there_is_one() {
+        for blank in ["", " ", "\t", "\u{b}", "\u{c}", "\u{a0}", "\u{2003}"] {
+            let mail = format!("From: a@b\r\nMessage-ID{blank}: <a@b>\r\n\r\n");
+            let refusal = Message::parse(named(&mail).as_bytes(), &Limits::default()).err().map(|refusal| refusal.to_string());
+            assert!(refusal.is_none_or(|refusal| refusal.contains("is not a field")), "{blank:?}");
         }
     }
 

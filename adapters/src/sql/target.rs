@@ -81,16 +81,18 @@ impl Target {
     }
 }
 
-/// Without user and password.
+/// Without user, password and options, of which one may be a password. Where a raw `@` behind a `?` leaves open which of them it belongs to, nothing but
+/// the scheme is shown.
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (scheme, rest) = self.url.split_once("://").unwrap_or(("", &self.url));
-        let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
-        let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
-        let path = path.split('?').next().unwrap_or_default();
-        match scheme {
-            "" => f.write_str(rest),
-            scheme => write!(f, "{scheme}://{host}/{path}"),
+        let (plain, options) = self.url.split_once('?').unwrap_or((&self.url, ""));
+        match plain.split_once("://") {
+            Some((scheme, _)) if self.dialect != Dialect::Sqlite && options.contains('@') => write!(f, "{scheme}://..."),
+            // Whoever forgot to encode a password may have `/` in it, so that the last `@` counts, wherever it stands.
+            Some((scheme, rest)) if self.dialect != Dialect::Sqlite => {
+                write!(f, "{scheme}://{}", rest.rsplit_once('@').map_or(rest, |(_, place)| place))
+            }
+            _ => f.write_str(plain),
         }
     }
 }
@@ -127,5 +129,21 @@ mod tests {
         assert_eq!((completed.url(), completed.to_string().as_str()), ("postgres://caps:secret@db/caps", "postgres://db/caps"));
         assert_eq!(target.completed(|_| None), Err(TargetError::Variable));
         assert!(!format!("{:?}", Target::parse("mysql://u:secret@db/x").unwrap()).contains("secret"));
+    }
+
+    #[test]
+    fn passwords_are_not_shown_wherever_they_stand() {
+        for (url, expected) in [
+            ("postgres://db?password=secret", "postgres://db"),
+            ("postgres://db/caps?password=secret", "postgres://db/caps"),
+            ("postgres://u:sec/ret@db/caps", "postgres://db/caps"),
+            ("postgres://u:sec?ret@db/caps", "postgres://..."),
+            ("postgres://db/caps?password=sec@ret", "postgres://..."),
+            ("sqlite:///var/a@b.db?mode=rwc", "sqlite:///var/a@b.db"),
+            ("sqlite:state.db", "sqlite:state.db"),
+        ] {
+            let target = Target::parse(url).unwrap();
+            assert_eq!((target.to_string().as_str(), format!("{target:?}")), (expected, format!("Target({expected})")), "{url}");
+        }
     }
 }

@@ -9,7 +9,7 @@ fn quality(field: &str, name: &str, wild: &[&str]) -> u16 {
         // The more exact pattern counts, whatever the other one says.
         let exactness = match () {
             () if pattern.eq_ignore_ascii_case(name) => wild.len() + 1,
-            () => match wild.iter().position(|wild| pattern == *wild) {
+            () => match wild.iter().position(|wild| pattern.eq_ignore_ascii_case(wild)) {
                 Some(place) => wild.len() - place,
                 None => continue,
             },
@@ -80,6 +80,7 @@ mod tests {
             ("*/*", Some("application/json")),
             ("application/json;q=0.5, application/xml", Some("application/xml")),
             ("application/*;q=0.2, application/json;q=0", Some("application/xml")),
+            ("Application/*", Some("application/json")),
             ("text/html", None),
             ("", None),
         ] {

@@ -46,15 +46,21 @@ impl Tags {
             return Ok(Self::Any);
         }
         let mut tags = Vec::new();
-        for part in field.split(',').map(str::trim) {
-            let quoted = part.strip_prefix("W/").unwrap_or(part);
-            let inner = quoted.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).ok_or(TagError)?;
-            if tags.len() == TAGS_MAX || !inner.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'"') {
+        let mut rest = field.trim();
+        loop {
+            // Between its quotes a tag may hold a comma.
+            let quoted = rest.strip_prefix("W/").unwrap_or(rest);
+            let (inner, after) = quoted.strip_prefix('"').and_then(|opened| opened.split_once('"')).ok_or(TagError)?;
+            if tags.len() == TAGS_MAX || !inner.bytes().all(|byte| byte.is_ascii_graphic()) {
                 return Err(TagError);
             }
             tags.push(Tag(inner.to_owned()));
+            let after = after.trim_start();
+            if after.is_empty() {
+                return Ok(Self::Some(tags));
+            }
+            rest = after.strip_prefix(',').ok_or(TagError)?.trim_start();
         }
-        Ok(Self::Some(tags))
     }
 
     /// Whether this version is among them.
@@ -77,9 +83,17 @@ mod tests {
     fn conditions_are_lists_of_tags() {
         let tags = Tags::parse("\"1\", W/\"42\"").unwrap();
         assert!(tags.has(&Tag::of(42)) && !tags.has(&Tag::of(2)) && Tags::parse("*").unwrap().has(&Tag::of(2)));
-        for field in ["", "42", "\"", "\"a", "\"a\" \"b\"", "\"a\"\"", "\"\u{e5}\""] {
+        for field in ["", "42", "\"", "\"a", "\"a\" \"b\"", "\"a\"\"", "\"\u{e5}\"", "\"a\",", ",\"a\"", "\"a\",W/"] {
             assert_eq!(Tags::parse(field), Err(TagError), "{field}");
         }
         assert_eq!(Tag::of("a\"b").to_string(), "\"ab\"");
+    }
+
+    #[test]
+    fn a_tag_that_was_given_is_known_when_it_comes_back() {
+        for version in ["", "42", "a,b", "a, b", "\"", "W/", "*"] {
+            let tag = Tag::of(version);
+            assert_eq!(Tags::parse(&format!("{tag} , W/{tag}")), Ok(Tags::Some(vec![tag.clone(), tag])), "{version}");
+        }
     }
 }

@@ -145,6 +145,13 @@ mod tests {
         assert_eq!((read("123456789012345678901234567890").as_i64(), read("1.0").as_i64(), read("1e3").as_i64()), (None, None, None));
     }
 
+    #[test]
+    fn a_number_is_read_as_it_is_written() {
+        // Read fast, it would be 0.000030000003.
+        assert_eq!(parse(b"0.000030000003000000002").unwrap().to_string(), "0.000030000003000000002");
+        assert_eq!(parse(b"0.30000000000000004").unwrap().as_f64(), Some(0.1 + 0.2));
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(512) })]
 
@@ -155,6 +162,11 @@ mod tests {
                 Ok(ours) => prop_assert_eq!(ours, theirs.unwrap()),
                 Err(error) => prop_assert!(theirs.is_err() || error.to_string().contains("twice") || error.to_string().contains("deeper")),
             }
+        }
+
+        #[test]
+        fn every_number_reads_back(number in proptest::num::f64::NORMAL) {
+            prop_assert_eq!(parse(Value::from(number).to_string().as_bytes()).unwrap().as_f64(), Some(number));
         }
 
         #[test]

@@ -7,7 +7,7 @@ pub enum PathError {
     #[error("a path has at most {PATH_BYTES_MAX} bytes")]
     Long,
     /// It holds a segment that other programs read as another path.
-    #[error("a path has no empty segments, no '.' and '..', no backslash and no control characters, encoded or not")]
+    #[error("a path begins with '/' and has no empty segments, no '.' and '..', no backslash and no control characters, encoded or not")]
     Tricky,
 }
 
@@ -16,7 +16,11 @@ pub fn check(path: &str) -> Result<(), PathError> {
     if path.len() > PATH_BYTES_MAX {
         return Err(PathError::Long);
     }
-    let mut segments = path.split('/').skip(1).peekable();
+    // `OPTIONS *` is about the whole server.
+    if path == "*" {
+        return Ok(());
+    }
+    let mut segments = path.strip_prefix('/').ok_or(PathError::Tricky)?.split('/').peekable();
     while let Some(segment) = segments.next() {
         let is_last = segments.peek().is_none();
         let decoded = decoded(segment).ok_or(PathError::Tricky)?;
@@ -56,6 +60,10 @@ mod tests {
             assert_eq!(check(path), Ok(()), "{path}");
         }
         for path in [
+            "",
+            "..",
+            "a/b",
+            "*/b",
             "/a//b",
             "//",
             "/a/../b",

@@ -64,6 +64,9 @@ pub enum XmlError {
 /// Reads a document.
 pub fn parse(bytes: &[u8]) -> Result<Element, XmlError> {
     let text = std::str::from_utf8(bytes).map_err(|_| XmlError::Encoding)?;
+    if let Some((at, char)) = text.char_indices().find(|(_, char)| !is_character(*char)) {
+        return Err(XmlError::Malformed { at: at as u64, problem: format!("the character {char:?} has no place in a document") });
+    }
     let mut reader = Reader::from_str(text.strip_prefix('\u{feff}').unwrap_or(text));
     reader.config_mut().expand_empty_elements = true;
     let mut open: Vec<Element> = Vec::new();
@@ -88,6 +91,8 @@ pub fn parse(bytes: &[u8]) -> Result<Element, XmlError> {
             Event::Text(part) => put(&mut open, &part.xml10_content())?,
             Event::CData(part) => put(&mut open, &part.xml10_content())?,
             Event::GeneralRef(reference) => put(&mut open, character(&reference)?.encode_utf8(&mut [0; 4]))?,
+            // Elsewhere than at the beginning it is an instruction like any other.
+            Event::Decl(_) if at > 0 => return Err(XmlError::Instruction),
             Event::Decl(declaration) => match declaration.encoding() {
                 None => {}
                 Some(Ok(encoding)) if encoding.eq_ignore_ascii_case("utf-8") => {}
@@ -115,20 +120,32 @@ fn rest(reader: &mut Reader<&[u8]>) -> Result<(), XmlError> {
 }
 
 fn element(start: &BytesStart<'_>, at: u64) -> Result<Element, XmlError> {
-    let mut element = Element { name: start.name().as_ref().to_owned(), ..Element::default() };
+    let mut element = Element { name: name_of(start.name().as_ref(), at)?, ..Element::default() };
     // What is checked below is checked for few attributes; the crate's own check looks at all.
     for attribute in start.attributes().with_checks(false) {
         if element.attributes.len() == ATTRIBUTES_MAX {
             return Err(XmlError::Attributes);
         }
         let attribute = attribute.map_err(|error| XmlError::Malformed { at, problem: error.to_string() })?;
-        let name: &str = attribute.key.as_ref();
-        if element.attribute(name).is_some() {
-            return Err(XmlError::Twice(name.to_owned()));
+        let name = name_of(attribute.key.as_ref(), at)?;
+        if element.attribute(&name).is_some() {
+            return Err(XmlError::Twice(name));
         }
-        element.attributes.push((name.to_owned(), unescaped(&attribute.value)?));
+        if attribute.value.contains('<') {
+            return Err(XmlError::Malformed { at, problem: format!("the attribute {name:?} holds a <") });
+        }
+        element.attributes.push((name, unescaped(&attribute.value)?));
     }
     Ok(element)
+}
+
+/// A name, which quick-xml takes as it stands.
+fn name_of(name: &str, at: u64) -> Result<String, XmlError> {
+    if name.starts_with(begins_name) && name.chars().all(continues_name) {
+        return Ok(name.to_owned());
+    }
+    let beginning: String = name.chars().take(40).collect();
+    Err(XmlError::Malformed { at, problem: format!("{beginning:?} is not a name") })
 }
 
 fn put(open: &mut [Element], text: &str) -> Result<(), XmlError> {
@@ -142,8 +159,9 @@ fn put(open: &mut [Element], text: &str) -> Result<(), XmlError> {
     }
 }
 
-/// The text that a value with references stands for.
+/// The text that the value of an attribute stands for: what ends a line is a blank, unless it is written as a reference (XML 1.0, section 3.3.3).
 fn unescaped(text: &str) -> Result<String, XmlError> {
+    let text = text.replace("\r\n", " ").replace(['\r', '\n', '\t'], " ");
     let mut parts = text.split('&');
     let mut whole = parts.next().unwrap_or_default().to_owned();
     for part in parts {
@@ -177,6 +195,17 @@ fn character(name: &str) -> Result<char, XmlError> {
 /// Whether a character may stand in a document at all (XML 1.0, section 2.2).
 fn is_character(c: char) -> bool {
     matches!(c, '\t' | '\n' | '\r' | '\u{20}'..='\u{d7ff}' | '\u{e000}'..='\u{fffd}' | '\u{10000}'..)
+}
+
+/// XML 1.0, section 2.3.
+fn begins_name(c: char) -> bool {
+    let is_letter = matches!(c, '\u{c0}'..='\u{2ff}' | '\u{370}'..='\u{1fff}' | '\u{200c}' | '\u{200d}' | '\u{2070}'..='\u{218f}')
+        || matches!(c, '\u{2c00}'..='\u{2fef}' | '\u{3001}'..='\u{d7ff}' | '\u{f900}'..='\u{fdcf}' | '\u{fdf0}'..='\u{fffd}' | '\u{10000}'..='\u{effff}');
+    c.is_ascii_alphabetic() || matches!(c, ':' | '_') || (is_letter && !matches!(c, '\u{d7}' | '\u{f7}' | '\u{37e}'))
+}
+
+fn continues_name(c: char) -> bool {
+    begins_name(c) || c.is_ascii_digit() || matches!(c, '-' | '.' | '\u{b7}' | '\u{300}'..='\u{36f}' | '\u{203f}' | '\u{2040}')
 }
 
 impl Element {
@@ -290,6 +319,8 @@ mod tests {
         .unwrap();
         assert_eq!((read.name.as_str(), read.text.as_str(), read.elements.len()), ("a", " b&<d>", 1));
         assert_eq!((read.attribute("x"), read.attribute("y"), read.attribute("z")), (Some("1 < 2"), Some(""), None));
+        let read = parse(b"<a x='1\r\n2\t3\n&#10;&#9;'>\r\n</a>").unwrap();
+        assert_eq!((read.attribute("x"), read.text.as_str()), (Some("1 2 3 \n\t"), "\n"));
     }
 
     #[test]
@@ -309,6 +340,8 @@ mod tests {
             ("<a/>x".to_owned(), XmlError::Root),
             ("x<a/>".to_owned(), XmlError::Root),
             ("<a><?b c?></a>".to_owned(), XmlError::Instruction),
+            ("<a><?xml version='1.0'?></a>".to_owned(), XmlError::Instruction),
+            (" <?xml version='1.0'?><a/>".to_owned(), XmlError::Instruction),
             ("<?xml version='1.0' encoding='latin1'?><a/>".to_owned(), XmlError::Encoding),
             (String::new(), XmlError::Root),
         ];
@@ -319,6 +352,24 @@ mod tests {
             assert!(parse(text.as_bytes()).is_err(), "{text}");
         }
         assert_eq!(parse(b"<a>\xff</a>"), Err(XmlError::Encoding));
+    }
+
+    #[test]
+    fn what_is_not_well_formed_is_refused() {
+        for (text, complaint) in [
+            ("<a>\0</a>", "at byte 3: the character '\\0' has no place in a document"),
+            ("<a b='\u{1}'/>", "has no place"),
+            ("<a>\u{ffff}</a>", "has no place"),
+            ("<a/ >x</a/>", "\"a/\" is not a name"),
+            ("<1/>", "\"1\" is not a name"),
+            ("<a\u{d7}/>", "is not a name"),
+            ("<a b&='d'/>", "is not a name"),
+            ("<a b='<'/>", "the attribute \"b\" holds a <"),
+        ] {
+            let error = parse(text.as_bytes()).unwrap_err().to_string();
+            assert!(error.contains(complaint), "{text}: {error}");
+        }
+        assert_eq!(parse("<n:\u{e5}-1.x _='1'/>".as_bytes()).map(|read| read.name), Ok("n:\u{e5}-1.x".to_owned()));
     }
 
     proptest! {

@@ -43,6 +43,15 @@ fn read_again(draft: &Draft) -> Message {
 }
 
 #[test]
+fn a_cut_subject_leaves_no_blank_line() {
+    // 59 + 14 x 67 = 997 bytes in lines that are full, and a blank as the last that is kept.
+    let subject = format!("{}{} y", "x".repeat(59), format!(" {}", "x".repeat(66)).repeat(14));
+    let written = compose(&Draft { subject, ..draft() });
+    let (header, _) = written.split_once("\r\n\r\n").unwrap();
+    assert!(header.split("\r\n").all(|line| !line.trim().is_empty()), "{header}");
+}
+
+#[test]
 fn message_is_written_in_full() {
     let draft = Draft {
         cc: vec![mailbox("Berg, \"Anna\"", "berg@example.org"), mailbox("P\u{e5}l", "pal@example.org")],

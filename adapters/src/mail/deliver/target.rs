@@ -70,15 +70,16 @@ pub enum RelayUrlError {
 impl Target {
     pub(super) fn parse(url: &str) -> Result<Self, RelayUrlError> {
         let (scheme, rest) = url.split_once("://").ok_or(RelayUrlError::Scheme)?;
-        let (rest, option) = match rest.split_once('?') {
-            Some((rest, option)) => (rest, Some(option)),
-            None => (rest, None),
-        };
-        let rest = rest.strip_suffix('/').unwrap_or(rest);
-        let (credentials, place) = match rest.rsplit_once('@') {
-            Some((credentials, place)) => (Some(parse_credentials(credentials)?), place),
+        // First of all, so that no piece of a password is taken for something that may be shown.
+        let (credentials, rest) = match rest.rsplit_once('@') {
+            Some((credentials, rest)) => (Some(parse_credentials(credentials)?), rest),
             None => (None, rest),
         };
+        let (place, option) = match rest.split_once('?') {
+            Some((place, option)) => (place, Some(option)),
+            None => (rest, None),
+        };
+        let place = place.strip_suffix('/').unwrap_or(place);
         let (security, default_port) = match scheme.to_ascii_lowercase().as_str() {
             "smtp" => (parse_security(option, credentials.is_some())?, SMTP_PORT),
             "smtps" if option.is_none() => (Security::Implicit, SMTPS_PORT),
@@ -214,6 +215,11 @@ mod tests {
     fn passwords_are_not_shown() {
         let target = parse("smtps://anna:secret@mail.example");
         assert!(!format!("{target:?}").contains("secret"));
-        assert!(!Target::parse("smtps://anna:secret@mail example").unwrap_err().to_string().contains("secret"));
+        for url in
+            ["smtps://anna:secret@mail example", "smtp://anna:pass?secret@mail.example?tls=on", "smtp://anna:secret?x@mail.example:x"]
+        {
+            let error = Target::parse(url).unwrap_err();
+            assert!(!format!("{error} {error:?}").contains("secret"), "{error}");
+        }
     }
 }

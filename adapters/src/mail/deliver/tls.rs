@@ -15,6 +15,7 @@ use super::{
     failure::Failure,
     target::{RelayUrlError, Security},
 };
+use crate::tls::pem_fault;
 
 /// Whom to believe.
 #[derive(Debug, Clone)]
@@ -36,7 +37,7 @@ impl Configuration {
         let unreadable = |reason: String| RelayUrlError::Authorities { reason };
         let mut count = 0;
         for certificate in CertificateDer::pem_slice_iter(authorities) {
-            let certificate = certificate.map_err(|error| unreadable(error.to_string()))?;
+            let certificate = certificate.map_err(|error| unreadable(pem_fault(&error).to_owned()))?;
             self.roots.add(certificate).map_err(|error| unreadable(error.to_string()))?;
             count += 1;
         }
