@@ -24,6 +24,7 @@ check:           ## formatting, lints, documentation's links, licences and arrow
 tools:           ## install what the tests need and this machine lacks
 	@missing=""; command -v strace >/dev/null || missing="$$missing strace"; \
 	command -v python3 >/dev/null || missing="$$missing python3"; \
+	command -v openssl >/dev/null || missing="$$missing openssl"; \
 	command -v chromium >/dev/null || missing="$$missing chromium"; \
 	command -v chromedriver >/dev/null || missing="$$missing chromium-driver"; \
 	command -v swaks >/dev/null || missing="$$missing swaks"; \

@@ -20,6 +20,8 @@ mod input;
 mod moment;
 mod shown;
 
+pub(crate) use self::moment::rfc3339;
+
 mod console;
 mod services;
 
