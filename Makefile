@@ -24,10 +24,10 @@ check:           ## formatting, lints, documentation's links, licences and arrow
 tools:           ## install what the tests need and this machine lacks
 	@missing=""; command -v strace >/dev/null || missing="$$missing strace"; \
 	command -v python3 >/dev/null || missing="$$missing python3"; \
+	command -v openssl >/dev/null || missing="$$missing openssl"; \
 	command -v chromium >/dev/null || missing="$$missing chromium"; \
 	command -v chromedriver >/dev/null || missing="$$missing chromium-driver"; \
 	command -v swaks >/dev/null || missing="$$missing swaks"; \
-	command -v openssl >/dev/null || missing="$$missing openssl"; \
 	test -x /usr/sbin/exim4 || missing="$$missing exim4-daemon-light"; \
 	ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing="$$missing postgresql"; \
 	command -v mariadbd >/dev/null || missing="$$missing mariadb-server"; \

@@ -7,12 +7,13 @@ use caps_logic::module::Module;
 use caps_model::Schema;
 
 /// Their names.
-pub const NAMES: [&str; 1] = ["casedesk"];
+pub const NAMES: [&str; 2] = ["casedesk", "webhooks"];
 
 /// The module of this name, for the company whose domain this is.
 pub fn named(name: &str, domain: &str) -> Option<Arc<dyn Module>> {
     match name {
         "casedesk" => Some(Arc::new(caps_modules::CaseDesk::new(format!("desk@{domain}")))),
+        "webhooks" => Some(Arc::new(caps_modules::Webhooks)),
         _ => None,
     }
 }

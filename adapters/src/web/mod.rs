@@ -1,6 +1,7 @@
 //! The web: what browsers and programs say over HTTP, turned into types that cannot be wrong, and what they are told in return.
 //!
 //! [`serve`](server::serve) is the shell: it is given a listener, a router and a way to start tasks, and speaks HTTP/1.1 and 2 with or without TLS.
+//! [`webhook`] is the other way round: it asks a server, and is the shell of that.
 //! Everything else is a core without a clock, a socket or a task: bounded readers of [`json`], [`xml`], [`form`]s and [`xml_rpc`], the framing of
 //! [`sse`], [`problem`]s, and the small fields of HTTP that have rules of their own.
 //!
@@ -34,6 +35,9 @@ pub mod compression;
 pub mod headers;
 pub mod problem;
 pub mod sse;
+
+// To others.
+pub mod webhook;
 
 // How much of it.
 pub mod rate;

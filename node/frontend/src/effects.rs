@@ -24,8 +24,13 @@ use crate::{Client, ClientError, Subscription};
 
 /// What does effects of one kind.
 pub trait Carrier: Send + Sync + 'static {
-    /// The kind: `mail`, `http`.
+    /// The kind: `mail`, `webhook`.
     fn kind(&self) -> &'static str;
+
+    /// The only place that it reaches; `None`: it reaches all.
+    fn towards(&self) -> Option<&str> {
+        None
+    }
 
     /// How long to wait before the second attempt; it grows from there.
     fn pause(&self) -> Duration;
@@ -41,6 +46,8 @@ pub struct Setback {
     pub outcome: String,
     /// Whether another attempt is pointless.
     pub is_final: bool,
+    /// How long the other side asked to be left alone, if it did.
+    pub wait: Option<Duration>,
 }
 
 /// Carries effects out until `stopping` resolves; then begins no more, and gives those under way some time to end.
@@ -90,7 +97,9 @@ impl Work {
     fn follow(&self) -> Subscription {
         let of_kind = Filter::equal(Name::fixed("kind"), Value::text(self.carrier.kind()));
         let open = Filter::one_of(Name::fixed("status"), ["waiting", "claimed"].map(Value::text));
-        let query = Query { filter: of_kind.and(open), ..Query::all(Name::fixed("effect")) };
+        let there = self.carrier.towards().map(|place| Filter::equal(Name::fixed("towards"), Value::text(place)));
+        let filter = there.into_iter().fold(of_kind.and(open), Filter::and);
+        let query = Query { filter, ..Query::all(Name::fixed("effect")) };
         let query = query.by(Name::fixed("next_at"), false).limit(queue::FOLLOWED);
         self.client.follow(Subscribe { window: true, ..Subscribe::new(query, From::Present) })
     }
@@ -107,11 +116,11 @@ impl Work {
             Ok(said) => ("done", record([("effect", reference()), ("outcome", vec![Value::text(start_of(&said, OUTCOME_BYTES_MAX))])])),
             Err(setback) => {
                 tracing::info!(%effect, outcome = setback.outcome, is_final = setback.is_final, "an effect was not carried out");
-                let pause = i64::try_from(self.carrier.pause().as_micros()).unwrap_or(i64::MAX);
                 let more = [
                     ("effect", reference()),
                     ("outcome", vec![Value::text(start_of(&setback.outcome, OUTCOME_BYTES_MAX))]),
-                    ("pause", vec![Value::Timespan(pause)]),
+                    ("pause", vec![timespan(self.carrier.pause())]),
+                    ("wait", setback.wait.map(timespan).into_iter().collect()),
                     ("final", vec![Value::Bool(setback.is_final)]),
                 ];
                 ("failed", record(more))
@@ -157,13 +166,23 @@ impl Work {
 impl Setback {
     /// It may go better next time.
     pub fn passing(outcome: impl Into<String>) -> Self {
-        Self { outcome: outcome.into(), is_final: false }
+        Self { outcome: outcome.into(), is_final: false, wait: None }
     }
 
     /// It never will.
     pub fn last(outcome: impl Into<String>) -> Self {
-        Self { outcome: outcome.into(), is_final: true }
+        Self { outcome: outcome.into(), is_final: true, wait: None }
     }
+
+    /// The same, not before so long a time.
+    #[must_use]
+    pub fn not_within(self, wait: Option<Duration>) -> Self {
+        Self { wait, ..self }
+    }
+}
+
+fn timespan(time: Duration) -> Value {
+    Value::Timespan(i64::try_from(time.as_micros()).unwrap_or(i64::MAX))
 }
 
 fn record<const N: usize>(pairs: [(&'static str, Vec<Value>); N]) -> Record {

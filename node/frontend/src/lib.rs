@@ -3,7 +3,8 @@
 //! What it does: [`Client`] speaks to the nearest host for a user or for its own node, keeps the promise that a session never goes backwards,
 //! fails over, and asks again under the same commit id until it knows what happened. [`Subscription`] follows a query over reconnects without
 //! gap or repeat, and a [`Window`] is a copy of the first objects of one. [`blob`] brings large values and gets them back. [`gateway`] turns a raw
-//! mail into the call that files it. [`sql`] reads rows and writes rows of other databases. [`web`] serves browsers and programs.
+//! mail into the call that files it. [`sql`] reads rows and writes rows of other databases. [`web`] serves browsers and programs, [`webhook`] tells
+//! other programs.
 //!
 //! What it never does: talk to layer 1, decide who may see what, or keep business rules: all that is the host's.
 //!
@@ -20,6 +21,7 @@ pub mod sql;
 pub mod stopping;
 pub mod subscription;
 pub mod web;
+pub mod webhook;
 pub mod window;
 
 pub use blob::Stored;

@@ -44,7 +44,7 @@ impl Module for Effects {
     fn schema(&self) -> Schema {
         Schema {
             module: Name::fixed(MODULE),
-            version: 1,
+            version: 2,
             summary: "What commits asked to be done in the world: mail, calls of other systems.".to_owned(),
             entities: vec![effect()],
             extensions: Vec::new(),
@@ -144,7 +144,9 @@ fn failed(arguments: &Record, tx: &mut Transaction<'_>) -> Result<Record, Halt> 
     let now = tx.now();
     let first = arguments.get("pause").and_then(|values| values.first()).and_then(timespan).unwrap_or(pause::FIRST_MICROS);
     let made_at = effect.value("made_at").and_then(Value::as_timestamp).unwrap_or(now);
-    let next_at = now.saturating_add(pause::after(effect.int("attempts").unwrap_or(1), first, effect.id));
+    let asked = arguments.get("wait").and_then(|values| values.first()).and_then(timespan).unwrap_or(0);
+    let pause = pause::after(effect.int("attempts").unwrap_or(1), first, effect.id).max(asked.min(pause::PATIENCE_MICROS));
+    let next_at = now.saturating_add(pause);
     let is_final = arguments.get("final").and_then(|values| values.first()).and_then(Value::as_bool) == Some(true);
     if is_final || next_at.saturating_sub(made_at) > pause::PATIENCE_MICROS {
         settle(effect.id, DEAD, values(arguments, "outcome"), tx)?;
@@ -198,7 +200,7 @@ fn effect() -> Entity {
         summary: "Something that a commit asked to be done in the world.".to_owned(),
         parent: None,
         attributes: vec![
-            text("kind", "What it is: mail, http, sql.", 64).with(Constraint::Unchangeable),
+            text("kind", "What it is: mail, webhook.", 64).with(Constraint::Unchangeable),
             Attribute::one("object", ValueKind::Reference, "What it belongs to.").with(Constraint::Unchangeable),
             text("key", "By what the other side recognises a repetition, such as a Message-ID.", KEY_BYTES_MAX)
                 .with(Constraint::Unchangeable),
@@ -230,6 +232,7 @@ fn methods() -> Vec<Method> {
         ValueKind::Timespan,
         "How long to wait before the second attempt; twice as long before each later one.",
     );
+    let wait = Attribute::optional("wait", ValueKind::Timespan, "How long the other side asked to be left alone, if it did.");
     let is_final = Attribute::optional("final", ValueKind::Bool, "Whether another attempt is pointless.");
     let attempt = Attribute::one("attempt", ValueKind::Int, "Which attempt it is, from 1.");
     let next_at = Attribute::optional("next_at", ValueKind::Timestamp, "When it is tried next; none: it was given up.");
@@ -237,7 +240,7 @@ fn methods() -> Vec<Method> {
     vec![
         carried("claim", "Takes an effect to carry it out: nobody else does for three minutes.", vec![effect()], vec![attempt]),
         carried("done", "Says that an effect is done.", vec![effect(), outcome()], Vec::new()),
-        carried("failed", "Says that an attempt failed.", vec![effect(), outcome(), pause, is_final], vec![next_at]),
+        carried("failed", "Says that an attempt failed.", vec![effect(), outcome(), pause, wait, is_final], vec![next_at]),
         method("retry", "Asks for another attempt of what was given up.", vec![effect()], Vec::new(), RETRIERS),
     ]
 }

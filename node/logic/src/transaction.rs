@@ -180,17 +180,22 @@ impl<'a> Transaction<'a> {
 
     /// Asks for something to be done in the world once the commit is durable: at least once, recognised by `key`. `object` is what it belongs to:
     /// whoever may see that sees how it goes, as an object of the entity [`effect`](crate::effects). `towards` is where it goes, such as the domain
-    /// of a mail's recipient, by which gateways limit what they do at once.
+    /// of a mail's recipient, by which gateways limit what they do at once. Asked for again under the same key it is still one effect, and what was
+    /// said last counts: a hook that is told of an object several times need not remember.
     pub fn effect(&mut self, kind: &'static str, object: ObjectId, key: String, towards: &str, arguments: Record) -> Result<(), Halt> {
-        if self.effects.len() >= EFFECTS_MAX {
-            return Err(self.too_large("effects"));
-        }
         let carriers = self.group_if_any(effects::CARRIERS);
         let Some(belongs_to) = self.present(object)? else {
             return Err(self.fault(format!("an effect belongs to {object}, which does not exist")));
         };
         let carriers = carriers?;
         let kind = Name::fixed(kind);
+        if let Some(asked) = self.effects.iter_mut().find(|effect| effect.kind == kind && effect.key == key) {
+            asked.arguments = arguments;
+            return Ok(());
+        }
+        if self.effects.len() >= EFFECTS_MAX {
+            return Err(self.too_large("effects"));
+        }
         let own = privileges::module_group(&Name::fixed(effects::MODULE));
         let attributes = effects::queued(&kind, &belongs_to, &key, towards, carriers, own, self.now);
         let id = self.next_birth();
@@ -210,6 +215,11 @@ impl<'a> Transaction<'a> {
             Some(group) => Ok(group),
             None => Err(self.refuse(Refusal::new(refusals::NO_SUCH_GROUP, format!("there is no group {name:?}: add it first")))),
         }
+    }
+
+    /// Whether a module of this host declares an entity. Schemas are for everybody to see.
+    pub fn knows_entity(&self, entity: &str) -> bool {
+        self.catalogue.declared_entity(entity).is_some()
     }
 
     /// The group that stands for the running module's own authority: name it among an object's readers or writers to hand it over.

@@ -54,6 +54,8 @@ pub(super) struct Node {
     pub(super) cabinets: Vec<Spanned<String>>,
     pub(super) web: Option<Spanned<front_end::file::Web>>,
     pub(super) mail: Option<Spanned<front_end::file::Mail>>,
+    #[serde(default)]
+    pub(super) webhooks: Vec<Spanned<front_end::file::Webhook>>,
 }
 
 #[derive(Deserialize)]

@@ -1,4 +1,4 @@
-//! What a front end serves to the outside: web pages and services, mail.
+//! What a front end serves to the outside: web pages and services, mail, webhooks.
 
 pub(super) mod check;
 pub(super) mod file;
@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use caps_adapters::tls::{Tls, TlsError};
+use caps_adapters::web::webhook::{Endpoint, Secrets, Target};
 
 /// What a node of layer 4 serves while `caps run` runs it. One that serves nothing is what commands act as.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -17,6 +18,8 @@ pub struct FrontEnd {
     pub web: Option<Web>,
     /// Mail, if it takes or sends any.
     pub mail: Option<Mail>,
+    /// The endpoints that it sends webhooks to.
+    pub webhooks: Vec<Webhook>,
 }
 
 /// The console and the web services.
@@ -51,6 +54,21 @@ pub struct Mail {
     pub retry: Duration,
 }
 
+/// An endpoint of webhooks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Webhook {
+    /// Its name: webhooks that are added say where they go by it.
+    pub endpoint: String,
+    /// Its address, `https://`; `http://` on this machine.
+    pub url: String,
+    /// A file that holds the secrets to sign with, one a line.
+    pub secret: PathBuf,
+    /// The authorities whose certificates it may show, a PEM file; `None`: those that browsers trust.
+    pub authorities: Option<PathBuf>,
+    /// How long it waits before it tries again, the first time; then twice as long each time.
+    pub retry: Duration,
+}
+
 /// A certificate chain and its key, as PEM files.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pair {
@@ -81,9 +99,25 @@ impl Pair {
     }
 }
 
+impl Webhook {
+    /// Reads the files that it names.
+    pub(crate) fn open(&self) -> anyhow::Result<Endpoint> {
+        let target = match &self.authorities {
+            Some(file) => {
+                let authorities = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
+                Target::parse_trusting(&self.url, &authorities).with_context(|| format!("cannot trust {}", file.display()))?
+            }
+            None => Target::parse(&self.url)?,
+        };
+        let secrets = std::fs::read_to_string(&self.secret).with_context(|| format!("cannot read the secret {}", self.secret.display()))?;
+        let secrets = Secrets::parse(&secrets).with_context(|| format!("cannot sign with {}", self.secret.display()))?;
+        Ok(Endpoint::new(target, secrets))
+    }
+}
+
 impl FrontEnd {
     /// Whether there is something to run.
     pub fn serves(&self) -> bool {
-        self.web.is_some() || self.mail.is_some()
+        self.web.is_some() || self.mail.is_some() || !self.webhooks.is_empty()
     }
 }

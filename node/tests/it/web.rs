@@ -6,3 +6,4 @@ mod hostile;
 mod http;
 mod people;
 mod services;
+mod webhooks;

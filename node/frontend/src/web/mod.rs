@@ -20,6 +20,8 @@ pub(crate) mod input;
 pub(crate) mod moment;
 mod shown;
 
+pub(crate) use self::moment::rfc3339;
+
 mod console;
 mod services;
 

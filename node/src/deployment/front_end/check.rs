@@ -1,15 +1,16 @@
 //! From what the file says of a front end to what makes sense.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
+use caps_adapters::web::webhook::Target;
 use caps_certs_gen::Layer;
 use caps_frontend::web::REQUESTS_PER_SECOND;
 use toml::Spanned;
 
-use super::{Dkim, FrontEnd, Mail, Pair, Web, file};
+use super::{Dkim, FrontEnd, Mail, Pair, Web, Webhook, file};
 use crate::deployment::Node;
 use crate::deployment::check::{Complaint, address, complain};
 use crate::deployment::file::Node as Written;
@@ -18,14 +19,20 @@ use crate::deployment::file::Node as Written;
 pub(in super::super) fn front_ends(base: &Path, domain: &str, nodes: &mut [Node], written: &[Written]) -> Result<(), Complaint> {
     let mut taken = Taken::default();
     for (node, written) in nodes.iter_mut().zip(written) {
-        let place = written.web.as_ref().map(|web| web.span().start).or(written.mail.as_ref().map(|mail| mail.span().start));
+        let places = [
+            written.web.as_ref().map(Spanned::span),
+            written.mail.as_ref().map(Spanned::span),
+            written.webhooks.first().map(Spanned::span),
+        ];
+        let place = places.into_iter().flatten().map(|span| span.start).next();
         if let Some(place) = place.filter(|_| node.layer != Layer::FrontEnd) {
-            let problem = format!("{} is of layer {}: web and mail are for front ends, layer 4", node.name, node.layer.number());
+            let problem = format!("{} is of layer {}: web, mail and webhooks are for front ends, layer 4", node.name, node.layer.number());
             return Err((place, problem));
         }
         let web = written.web.as_ref().map(|web| self::web(base, node, web.get_ref(), &mut taken)).transpose()?;
         let mail = written.mail.as_ref().map(|mail| self::mail(base, domain, node, mail, &mut taken)).transpose()?;
-        node.front_end = FrontEnd { web, mail };
+        let webhooks = webhooks(base, &written.webhooks)?;
+        node.front_end = FrontEnd { web, mail, webhooks };
     }
     Ok(())
 }
@@ -90,18 +97,50 @@ fn mail(base: &Path, domain: &str, node: &Node, written: &Spanned<file::Mail>, t
             selector: dkim.selector.clone(),
             key: base.join(&dkim.key),
         }),
-        retry: mail.retry.as_ref().map_or(Ok(RETRY), retry)?,
+        retry: mail.retry.as_ref().map_or(Ok(RETRY), |written| retry(written, "mail"))?,
     })
+}
+
+fn webhooks(base: &Path, written: &[Spanned<file::Webhook>]) -> Result<Vec<Webhook>, Complaint> {
+    let mut known = BTreeSet::new();
+    let mut webhooks = Vec::new();
+    for webhook in written {
+        let file::Webhook { endpoint, url, secret, authorities, retry: pause } = webhook.get_ref();
+        if !is_label(endpoint.get_ref()) {
+            return Err(complain(endpoint, format!("{:?} is no name for an endpoint: letters, digits and - make one", endpoint.get_ref())));
+        }
+        if !known.insert(endpoint.get_ref()) {
+            return Err(complain(endpoint, format!("{} is there twice: webhooks say by the name where they go", endpoint.get_ref())));
+        }
+        // It may hold a token: it is not repeated.
+        Target::parse(url.get_ref()).map_err(|error| complain(url, error.to_string()))?;
+        webhooks.push(Webhook {
+            endpoint: endpoint.get_ref().clone(),
+            url: url.get_ref().clone(),
+            secret: base.join(secret),
+            authorities: authorities.as_ref().map(|file| base.join(file)),
+            retry: pause.as_ref().map_or(Ok(WEBHOOK_RETRY), |written| retry(written, "a webhook"))?,
+        });
+    }
+    if let Some(more) = written.get(WEBHOOKS_MAX) {
+        return Err(complain(
+            more,
+            format!("a front end sends webhooks to {WEBHOOKS_MAX} endpoints at most: give the others to another one"),
+        ));
+    }
+    Ok(webhooks)
 }
 
 fn host(text: &Spanned<String>) -> Result<String, Complaint> {
     let host = text.get_ref();
-    let is_label =
-        |label: &str| !label.is_empty() && label.len() <= 63 && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
     match host.len() <= 253 && host.split('.').all(is_label) {
         true => Ok(host.clone()),
         false => Err(complain(text, format!("{host:?} is not a host name: write it as mx.example.org"))),
     }
+}
+
+fn is_label(text: &str) -> bool {
+    !text.is_empty() && text.len() <= 63 && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
 }
 
 fn recipients(domain: &str, mail: &file::Mail) -> Result<Vec<String>, Complaint> {
@@ -130,20 +169,25 @@ fn relay(text: &Spanned<String>) -> Result<String, Complaint> {
     }
 }
 
-fn retry(text: &Spanned<String>) -> Result<Duration, Complaint> {
+fn retry(text: &Spanned<String>, what: &str) -> Result<Duration, Complaint> {
     let written = text.get_ref();
     let retry =
         humantime::parse_duration(written).map_err(|_| complain(text, format!("{written:?} is not a duration: write it as 30s or 5m")))?;
     match (RETRY_MIN..=RETRY_MAX).contains(&retry) {
         true => Ok(retry),
-        false => Err(complain(text, format!("mail is tried again after 100ms to 1h, not {written}"))),
+        false => Err(complain(text, format!("{what} is tried again after 100ms to 1h, not {written}"))),
     }
 }
 
 /// The first pause of a mail that could not be sent: servers that defer unknown senders expect a minute or more (RFC 6647 section 5).
 const RETRY: Duration = Duration::from_secs(60);
+/// The first pause of a webhook that was not taken: a restart of the other side is over then.
+const WEBHOOK_RETRY: Duration = Duration::from_secs(5);
 const RETRY_MIN: Duration = Duration::from_millis(100);
 const RETRY_MAX: Duration = Duration::from_secs(3_600);
+
+/// Endpoints of one front end: each is a subscription, and a few connections while there is something to do.
+const WEBHOOKS_MAX: usize = 16;
 
 #[cfg(test)]
 mod tests {
@@ -172,6 +216,11 @@ web = { listen = "127.0.0.1:8080" }
 listen = "127.0.0.1:2525"
 relay = "smtps://user:secret@mail.example"
 retry = "5s"
+
+[[node.webhooks]]
+endpoint = "crm"
+url = "https://crm.example/hooks/s3cret"
+secret = "crm.secret"
 "#;
 
     fn parse(text: &str) -> Result<Deployment, String> {
@@ -186,6 +235,8 @@ retry = "5s"
         let mail = front_end.mail.clone().unwrap();
         assert_eq!((mail.host.as_str(), mail.recipients.as_slice()), ("gateway-lund.pumps.example", &["@pumps.example".to_owned()][..]));
         assert!(!deployment.node("store-lund").unwrap().front_end.serves());
+        let [webhook] = front_end.webhooks.as_slice() else { panic!("one endpoint: {:?}", front_end.webhooks) };
+        assert_eq!((webhook.secret.as_path(), webhook.retry), (Path::new("etc/crm.secret"), std::time::Duration::from_secs(5)));
         let with = parse(
             &GOOD.replace("retry =", "certificate = \"c.pem\"\nkey = \"/k.pem\"\ndkim = { selector = \"s1\", key = \"d.pem\" }\nretry ="),
         )
@@ -201,7 +252,7 @@ retry = "5s"
             (
                 "layer = 4",
                 "layer = 2\nlisten = \"127.0.0.1:4201\"",
-                "etc/caps.toml:17: gateway-lund is of layer 2: web and mail are for front ends",
+                "etc/caps.toml:17: gateway-lund is of layer 2: web, mail and webhooks are for front ends",
             ),
             ("127.0.0.1:2525", "127.0.0.1:8080", "etc/caps.toml:19: 127.0.0.1:8080 is taken by gateway-lund"),
             ("8080\" }", "8080\", requests_per_second = 0 }", "etc/caps.toml:16: 0 requests in a second: one program may send 1 to"),
@@ -220,12 +271,23 @@ retry = "5s"
             ("retry =", "key = \"k.pem\"\nretry =", "etc/caps.toml:21: a key needs its certificate"),
             ("8080\" }", "8080\", key = \"k.pem\" }", "etc/caps.toml:16: a key needs its certificate"),
             ("retry =", "port = 25\nretry =", "etc/caps.toml:21: unknown field `port`"),
+            ("endpoint = \"crm\"", "endpoint = \"c r m\"", "etc/caps.toml:24: \"c r m\" is no name for an endpoint"),
+            ("https://crm", "http://crm", "etc/caps.toml:25: an endpoint on another machine begins with https://"),
+            ("https://crm", "https://u:p@crm", "etc/caps.toml:25: an endpoint's address holds no user"),
+            ("https://crm", "crm", "etc/caps.toml:25: an endpoint is written as https://HOST/PATH"),
+            ("secret = \"crm.secret\"\n", "", "etc/caps.toml:23: missing field `secret`"),
+            ("crm.secret\"\n", "crm.secret\"\nretry = \"2h\"\n", "etc/caps.toml:27: a webhook is tried again after 100ms to 1h, not 2h"),
+            (
+                "[[node.webhooks]]\n",
+                "[[node.webhooks]]\nendpoint = \"crm\"\nurl = \"https://a.example\"\nsecret = \"a\"\n[[node.webhooks]]\n",
+                "etc/caps.toml:28: crm is there twice",
+            ),
         ];
         for (from, to, expected) in table {
             assert!(GOOD.contains(from), "{from}");
             let error = parse(&GOOD.replacen(from, to, 1)).unwrap_err();
             assert!(error.starts_with(expected), "{to}: {error}");
-            assert!(!error.contains("secret"), "{error}");
+            assert!(!error.contains("user:secret") && !error.contains("s3cret"), "{error}");
         }
     }
 }

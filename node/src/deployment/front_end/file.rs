@@ -29,6 +29,16 @@ pub(in super::super) struct Mail {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
+pub(in super::super) struct Webhook {
+    pub(super) endpoint: Spanned<String>,
+    pub(super) url: Spanned<String>,
+    pub(super) secret: String,
+    pub(super) authorities: Option<String>,
+    pub(super) retry: Option<Spanned<String>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Dkim {
     pub(super) domain: Option<String>,
     pub(super) selector: String,

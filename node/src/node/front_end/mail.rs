@@ -8,24 +8,17 @@ use caps_adapters::mail::Signer;
 use caps_adapters::mail::deliver::Relay;
 use caps_adapters::mail::smtp::{Address, Destinations, Domain, Settings};
 use caps_adapters::tls::Tls;
+use caps_frontend::Client;
 use caps_frontend::mail::{Filing, Listener, Sending};
-use caps_frontend::{Client, Stop, effects};
-use tokio::sync::oneshot;
 
+use super::carriage::Carriage;
 use crate::deployment::front_end::{Dkim, Mail};
 
 /// A mail gateway at work.
 #[derive(Debug)]
 pub(super) struct MailGateway {
     listener: Option<Listener>,
-    sender: Option<Sender>,
-}
-
-/// What carries mail out, until it is told to stop.
-#[derive(Debug)]
-struct Sender {
-    stop: Stop,
-    ended: oneshot::Receiver<()>,
+    sender: Option<Carriage>,
 }
 
 impl MailGateway {
@@ -47,7 +40,7 @@ impl MailGateway {
             None => None,
         };
         let sender = match &mail.relay {
-            Some(relay) => Some(Sender::start(mail, relay, &host, client)?),
+            Some(relay) => Some(Carriage::start(client, sending(mail, relay, &host)?)),
             None => None,
         };
         Ok(Self { listener, sender })
@@ -61,33 +54,20 @@ impl MailGateway {
     /// Takes no more, and finishes what was taken.
     pub(super) async fn stop(self) {
         if let Some(sender) = &self.sender {
-            sender.stop.now();
+            sender.stop();
         }
         if let Some(listener) = self.listener {
             listener.stop().await;
         }
         if let Some(sender) = self.sender {
-            // That it is gone means the same.
-            sender.ended.await.ok();
+            sender.ended().await;
         }
     }
 }
 
-impl Sender {
-    fn start(mail: &Mail, relay: &str, host: &Domain, client: Client) -> anyhow::Result<Self> {
-        let relay = Relay::parse(relay, host)?;
-        let signer = mail.dkim.as_ref().map(signer).transpose()?;
-        let sending = Arc::new(Sending::new(relay, signer, mail.retry));
-        let (stop, mut stopping) = Stop::new();
-        let (done, ended) = oneshot::channel();
-        let tasks = client.overlay().environment().tasks.clone();
-        tasks.spawn(async move {
-            effects::carry(client, sending, stopping.stopped()).await;
-            // Nobody may be waiting.
-            done.send(()).ok();
-        });
-        Ok(Self { stop, ended })
-    }
+fn sending(mail: &Mail, relay: &str, host: &Domain) -> anyhow::Result<Sending> {
+    let relay = Relay::parse(relay, host)?;
+    Ok(Sending::new(relay, mail.dkim.as_ref().map(signer).transpose()?, mail.retry))
 }
 
 fn signer(dkim: &Dkim) -> anyhow::Result<Signer> {
