@@ -9,6 +9,7 @@
 mod catalogue;
 mod cursor;
 mod refusal;
+mod samples;
 mod server;
 mod settings;
 mod site;

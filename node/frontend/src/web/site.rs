@@ -1,7 +1,7 @@
 //! What all requests of one web front end share.
 
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use caps_adapters::web::asset::Asset;
@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use super::catalogue::Catalogue;
 use super::refusal::Trouble;
+use super::samples::Samples;
 use super::settings::Settings;
 use super::visitor::Visitors;
 use crate::{Client, Stopping};
@@ -39,6 +40,7 @@ pub(crate) struct Site {
     catalogue: Mutex<Option<(Instant, Arc<Catalogue>)>>,
     logins: Mutex<Limiter<IpAddr>>,
     asking: Mutex<Limiter<Who>>,
+    samples: Mutex<Samples>,
     started: Instant,
 }
 
@@ -57,6 +59,7 @@ impl Site {
             catalogue: Mutex::default(),
             logins: Mutex::new(Limiter::new(LOGIN_EVERY, LOGIN_BURST, ADDRESSES_MAX)),
             asking: Mutex::new(Limiter::new(every, settings.requests_per_second.saturating_mul(2), ADDRESSES_MAX)),
+            samples: Mutex::default(),
             started: Instant::now(),
         }
     }
@@ -91,6 +94,11 @@ impl Site {
         let now = self.uptime();
         let who = user.map_or(Who::At(address), |user| Who::User(user, address));
         self.asking.lock().expect("nothing panics while it holds this lock").take(&who, now)
+    }
+
+    /// What was measured of hosts lately.
+    pub(crate) fn samples(&self) -> MutexGuard<'_, Samples> {
+        self.samples.lock().expect("nothing panics while it holds this lock")
     }
 
     /// How long this site has been up.

@@ -72,6 +72,12 @@ fn two_browsers_see_each_others_work_at_once_and_get_over_lost_hosts() {
     kiruna.wait("document.querySelector('#head .is-closed') && document.querySelector('#deeds').textContent.includes('Reopen')");
     kiruna.shoot("closed-elsewhere");
 
+    // The overlay on a map, and what is measured as long as somebody looks.
+    kiruna.open("/overlay");
+    kiruna.wait("document.querySelectorAll('svg.map rect').length == 2 && document.querySelector('svg.map .leading')");
+    kiruna.wait("[...document.querySelectorAll('svg.plot polyline')].some(line => line.points.numberOfItems > 3)");
+    kiruna.shoot("overlay");
+
     // No host at all: it is said. Hosts are back: it goes on, and nothing was missed, without loading the page again.
     lund.open("/desk");
     lund.wait("document.getElementById('line')?.dataset.state == 'live'");

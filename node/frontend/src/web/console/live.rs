@@ -142,14 +142,11 @@ pub(super) async fn conversation(State(site): State<Arc<Site>>, Path(id): Path<S
 /// How the overlay is, every few seconds.
 pub(super) async fn overlay(State(site): State<Arc<Site>>, asked: Asked) -> Response {
     open(site.clone(), asked.visitor, async move |feed| {
-        let mut calls = None;
         loop {
-            let earlier = calls.as_ref().map(|(calls, since): &(_, Instant)| (calls, since.elapsed()));
-            match Picture::take(&site.client, earlier).await {
+            match Picture::take(&site).await {
                 Ok(picture) => {
                     feed.state(true).await?;
                     feed.region("overview", picture.render(site.now_micros())).await?;
-                    calls = Some((picture.calls, Instant::now()));
                 }
                 Err(_) => feed.state(false).await?,
             }

@@ -1,6 +1,11 @@
 //! How the overlay is, as seen from this front end: sites, nodes, leader, positions, round trips, certificates about to end.
+//!
+//! `map` draws it, `plot` shows what was measured lately. Nothing is shown that was not measured.
 
-use std::collections::BTreeMap;
+mod map;
+mod plot;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +17,10 @@ use caps_overlay::{Identity, Layer, MemberState};
 use futures_util::future::join_all;
 use maud::{Markup, html};
 
+use self::map::map;
+use self::plot::Plots;
 use super::super::moment::readable;
+use super::super::samples::Measured;
 use super::super::shown::{bytes, chip};
 use super::super::site::Site;
 use super::page::{Failed, Page};
@@ -23,8 +31,9 @@ use crate::{Client, ClientError};
 #[derive(Debug)]
 pub(super) struct Picture {
     rows: BTreeMap<String, Vec<Row>>,
-    /// Calls that each host has answered, to tell how many a second.
-    pub(super) calls: BTreeMap<String, u64>,
+    plots: Vec<Plots>,
+    /// When it was taken, by the site's uptime.
+    taken: Duration,
     cabinet: String,
 }
 
@@ -33,6 +42,8 @@ struct Row {
     name: String,
     layer: &'static str,
     state: String,
+    /// The position, of a replica that says it.
+    position: Option<u64>,
     says: Vec<(&'static str, String)>,
     round_trip: Option<Duration>,
     loss: Option<f64>,
@@ -40,13 +51,14 @@ struct Row {
 }
 
 impl Picture {
-    /// Asks everybody at once. Who does not answer is part of the picture; without any host there is none.
-    pub(super) async fn take(client: &Client, earlier: Option<(&BTreeMap<String, u64>, Duration)>) -> Result<Self, ClientError> {
+    /// Asks everybody at once, and keeps what was measured. Who does not answer is part of the picture; without any host there is none.
+    pub(super) async fn take(site: &Site) -> Result<Self, ClientError> {
+        let client = &site.client;
         let first = client.status().await?;
         let directory = client.overlay().directory();
         let hosts: Vec<(Identity, MemberState)> =
             directory.of_layer(Layer::Host).map(|member| (member.identity.clone(), member.state)).take(NODES_MAX).collect();
-        let mut picture = Self { rows: BTreeMap::new(), calls: BTreeMap::new(), cabinet: String::new() };
+        let mut picture = Self { rows: BTreeMap::new(), plots: Vec::new(), taken: Duration::ZERO, cabinet: String::new() };
         for (identity, answer) in first.replicas.iter().take(NODES_MAX) {
             let (site, name) = place(identity);
             let row = match answer {
@@ -54,8 +66,8 @@ impl Picture {
                     picture.cabinet.clone_from(&replica.cabinet);
                     Row {
                         state: role(replica.role).to_owned(),
+                        position: Some(replica.position.0),
                         says: vec![
-                            ("position", replica.position.to_string()),
                             ("objects", replica.objects.to_string()),
                             ("journal", bytes(replica.journal_bytes)),
                             ("subscriptions", replica.subscriptions.to_string()),
@@ -68,18 +80,19 @@ impl Picture {
             picture.rows.entry(site).or_default().push(row);
         }
         let asked = join_all(hosts.iter().map(|(identity, state)| host(client, identity, *state))).await;
-        for ((identity, _), (mut row, status)) in hosts.iter().zip(asked) {
+        let mut measured = BTreeMap::new();
+        for ((identity, _), (row, status)) in hosts.iter().zip(asked) {
             let (site, name) = place(identity.uri());
-            if let Some(status) = status {
-                let before = earlier.and_then(|(calls, since)| Some((calls.get(&name)?, since)));
-                if let Some((before, since)) = before.filter(|(_, since)| !since.is_zero()) {
-                    let rate = status.calls.saturating_sub(*before) as f64 / since.as_secs_f64();
-                    row.says.push(("calls/s", format!("{rate:.1}")));
-                }
-                picture.calls.insert(name, status.calls);
+            if let (Some(status), Some(round_trip)) = (status, row.round_trip) {
+                measured.insert(name, Measured { calls: status.calls, round_trip });
             }
             picture.rows.entry(site).or_default().push(row);
         }
+        picture.taken = site.uptime();
+        let names: BTreeSet<String> = hosts.iter().map(|(identity, _)| identity.name().to_owned()).collect();
+        let mut samples = site.samples();
+        samples.take(picture.taken, measured);
+        picture.plots = Plots::of(&samples, names.iter());
         Ok(picture)
     }
 
@@ -96,6 +109,9 @@ impl Picture {
                     @if expiring > 0 { " · " strong.late { (expiring) " certificates end soon" } }
                     @if !self.cabinet.is_empty() { " · cabinet " bdi { (self.cabinet) } }
                 }
+                (map(&self.rows, now))
+                (Plots::render(&self.plots, self.taken))
+                h2 { "Nodes" }
                 div.sites {
                     @for (site, rows) in &self.rows {
                         section.site aria-label={ "Site " (site) } {
@@ -111,7 +127,7 @@ impl Picture {
 
 impl Row {
     fn new(name: String, layer: &'static str) -> Self {
-        Self { name, layer, state: String::new(), says: Vec::new(), round_trip: None, loss: None, expires: None }
+        Self { name, layer, state: String::new(), position: None, says: Vec::new(), round_trip: None, loss: None, expires: None }
     }
 
     fn is_expiring(&self, now: i64) -> bool {
@@ -125,6 +141,7 @@ impl Row {
                 dl {
                     @if let Some(rtt) = self.round_trip { div { dt { "RTT" } dd { (milliseconds(rtt)) } } }
                     @if let Some(loss) = self.loss.filter(|loss| *loss >= 0.0005) { div { dt { "loss" } dd { (format!("{:.1} %", loss * 100.0)) } } }
+                    @if let Some(position) = self.position { div { dt { "position" } dd { (position) } } }
                     @for (what, says) in &self.says { div { dt { (what) } dd dir="auto" { (says) } } }
                     @if let Some(expires) = self.expires {
                         div { dt { "certificate" } dd {
@@ -140,7 +157,7 @@ impl Row {
 
 pub(super) async fn page(State(site): State<Arc<Site>>, asked: Asked) -> Result<Response, Failed> {
     let (catalogue, profile) = (site.catalogue().await?, asked.visitor.profile().await?);
-    let picture = Picture::take(&site.client, None).await?;
+    let picture = Picture::take(&site).await?;
     let body = html! { h1 { "Overlay" } (picture.render(site.now_micros())) };
     let page = Page::new(&site, "Overlay").of(&asked.visitor, &profile, &catalogue, "overlay").live("/live/overlay?".to_owned());
     Ok(page.with(body).into_response())
