@@ -63,6 +63,9 @@ impl Target {
     }
 
     fn trusting(url: &str, roots: RootCertStore) -> Result<Self, EndpointError> {
+        if !url.is_ascii() || url.contains('#') {
+            return Err(EndpointError::Address);
+        }
         let uri: Uri = url.parse().map_err(|_| EndpointError::Address)?;
         let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else { return Err(EndpointError::Address) };
         if authority.as_str().contains('@') {
@@ -76,8 +79,14 @@ impl Target {
             _ => return Err(EndpointError::Address),
         };
         let name = ServerName::try_from(host.clone()).map_err(|_| EndpointError::Address)?;
-        let port = authority.port_u16().unwrap_or(if is_encrypted { 443 } else { 80 });
-        let path = uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
+        // A port that is none reads as if there were none.
+        let port = match authority.as_str().strip_prefix(authority.host()).unwrap_or_default() {
+            "" if is_encrypted => 443,
+            "" => 80,
+            port => port.strip_prefix(':').and_then(|port| port.parse().ok()).filter(|port| *port > 0).ok_or(EndpointError::Address)?,
+        };
+        let path = uri.path_and_query().map_or("/", |path| path.as_str());
+        let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
         let tls = is_encrypted.then(|| configuration(roots)).transpose()?.map(|config| (config, name));
         Ok(Self { host, port, authority: authority.to_string(), path, tls })
     }
@@ -109,6 +118,7 @@ mod tests {
     fn addresses_of_endpoints_are_read() {
         let table = [
             ("https://crm.example/hooks?from=caps", "crm.example", 443, "crm.example", "/hooks?from=caps", true),
+            ("https://crm.example?from=caps", "crm.example", 443, "crm.example", "/?from=caps", true),
             ("https://crm.example:8443", "crm.example", 8_443, "crm.example:8443", "/", true),
             ("https://[2001:db8::1]/h", "2001:db8::1", 443, "[2001:db8::1]", "/h", true),
             ("http://127.0.0.1:9000/h", "127.0.0.1", 9_000, "127.0.0.1:9000", "/h", false),
@@ -132,6 +142,10 @@ mod tests {
             ("https://a_b\u{e5}/", EndpointError::Address),
             ("https://crm.example/a b", EndpointError::Address),
             ("https://crm.example/a\r\nX: y", EndpointError::Address),
+            ("https://crm.example/\u{e5}", EndpointError::Address),
+            ("https://crm.example/#h", EndpointError::Address),
+            ("https://crm.example:0/h", EndpointError::Address),
+            ("https://crm.example:99999/h", EndpointError::Address),
             ("http://crm.example/h", EndpointError::Clear),
             ("http://10.0.0.1/h", EndpointError::Clear),
             ("https://user:secret@crm.example/h", EndpointError::Credentials),

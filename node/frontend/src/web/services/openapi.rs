@@ -263,7 +263,15 @@ fn events(kind: &Kind) -> Json {
             "The id of the event that was heard last, or a position; `Last-Event-ID` does as well."
         )
     ]);
-    let stream = json!({ "description": "Events `present`, `changes`, `progress` and `problem`, each with JSON.", "content": { "text/event-stream": { "schema": { "type": "string" } } } });
+    // Of a stream, the schema is that of one event, as readers of these documents have come to take it.
+    let told = json!({ "type": "string", "enum": ["present", "changes", "progress", "problem"] });
+    let event = json!({ "type": "object", "required": ["event", "data"], "properties": {
+        "id": { "type": "string", "description": "Where to go on, as `Last-Event-ID`." },
+        "event": told,
+        "data": { "type": "string", "description": "An object, as JSON." },
+    } });
+    let description = "Events, one after the other, until either side ends the stream.";
+    let stream = json!({ "description": description, "content": { "text/event-stream": { "schema": event } } });
     let mut responses = problems_of(&["400", "401", "404", "406", "429", "503"]);
     responses["200"] = stream;
     json!({ "get": { "operationId": format!("events_of_{name}"), "summary": "What changes, each once.", "parameters": parameters, "responses": responses } })
