@@ -10,5 +10,6 @@
 
 pub mod mail;
 pub mod sql;
+mod text;
 pub mod tls;
 pub mod web;

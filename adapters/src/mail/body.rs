@@ -8,12 +8,11 @@ use mail_parser::{
 };
 
 use super::{
-    Refusal,
-    fields::{cut, printable, turns_direction},
-    flowed, html,
+    Refusal, flowed, html,
     message::Attachment,
     part::{CONTENT_TYPE, Part},
 };
+use crate::text::{cut, printable, turns_direction};
 
 /// The text and the attachments of a message.
 #[derive(Debug, Default)]

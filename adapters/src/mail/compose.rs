@@ -18,12 +18,11 @@ use sha2::{Digest, Sha256};
 use super::{
     LineEndings, Mailbox, MessageId, Signer,
     body::{file_name, tidy},
-    encoded_word,
-    fields::{cut, printable},
-    lines,
+    encoded_word, lines,
     mailbox::{NAME_BYTES_MAX, normalise},
     part::MediaType,
 };
+use crate::text::{cut, printable};
 
 /// A message to be written.
 ///

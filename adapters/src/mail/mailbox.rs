@@ -2,10 +2,8 @@
 
 use mail_parser::{Addr, Address};
 
-use super::{
-    Refusal,
-    fields::{Fields, cut, printable},
-};
+use super::{Refusal, fields::Fields};
+use crate::text::{cut, printable};
 
 /// A mailbox (RFC 5322 section 3.4): an address, and the name its owner shows.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]

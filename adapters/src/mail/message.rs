@@ -1,13 +1,9 @@
 //! A message that was accepted.
 
 use super::{
-    DeliveryReport, Limits, Mailbox, MessageId, Refusal, automatic,
-    body::Body,
-    fields::{Fields, cut, printable},
-    lines,
-    part::PartReader,
-    smtp::Envelope,
+    DeliveryReport, Limits, Mailbox, MessageId, Refusal, automatic, body::Body, fields::Fields, lines, part::PartReader, smtp::Envelope,
 };
+use crate::text::{cut, printable};
 
 /// A mail, read and decoded.
 ///

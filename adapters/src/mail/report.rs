@@ -5,9 +5,10 @@ use std::fmt;
 use super::{
     Limits, MessageId,
     body::decode_transfer,
-    fields::{FieldLimits, Fields, cut, printable},
+    fields::{FieldLimits, Fields},
     part::Part,
 };
+use crate::text::{cut, printable};
 
 /// A delivery status notification: a bounce, the warning before one, or the news that all went well.
 ///

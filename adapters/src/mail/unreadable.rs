@@ -2,10 +2,11 @@
 
 use super::{
     Limits, Mailbox, MessageId, Refusal,
-    fields::{FieldLimits, Fields, cut, printable, turns_direction},
+    fields::{FieldLimits, Fields},
     identity::derived,
     smtp::Domain,
 };
+use crate::text::{cut, printable, turns_direction};
 
 /// What can be said of a mail that [`Message::parse`](super::Message::parse) refused, for a gateway that keeps it whole and shows it to somebody.
 ///

@@ -4,10 +4,8 @@ use std::fmt;
 
 use lettre::transport::smtp::{Error, response::Response};
 
-use super::super::{
-    fields::{cut, printable},
-    smtp::Address,
-};
+use super::super::smtp::Address;
+use crate::text::{cut, printable};
 
 /// Why a mail was not delivered.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

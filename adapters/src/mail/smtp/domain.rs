@@ -5,7 +5,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
-use super::super::fields::turns_direction;
+use crate::text::turns_direction;
 
 /// A domain name in lower case (RFC 5321 section 4.1.2, with the letters of RFC 6531 where it is read from mail that uses them): labels of letters,
 /// digits and hyphens, at most 255 bytes, no dot at its end. One label is enough: `localhost` is a domain.
