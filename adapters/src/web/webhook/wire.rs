@@ -16,6 +16,8 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
+use crate::text::printable;
+
 use super::{BODY_BYTES_MAX, DeliveryError, Secrets, Target, Webhook};
 
 /// The request that a webhook is sent by.
@@ -131,8 +133,7 @@ async fn beginning(mut body: Incoming) -> String {
         }
     }
     bytes.truncate(SAID_BYTES_MAX);
-    let text = String::from_utf8_lossy(&bytes).replace(char::is_control, " ");
-    text.trim().to_owned()
+    printable(&String::from_utf8_lossy(&bytes))
 }
 
 /// For the connection: who is not there is found out before the whole time for an attempt is gone.

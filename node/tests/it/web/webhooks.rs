@@ -96,6 +96,19 @@ fn event_reaches_a_receiver_under_one_id_until_it_is_taken() {
     assert_eq!((next["body"]["type"].as_str(), next["status"].as_u64()), (Some("case.changed"), Some(503)));
     assert_eq!(next["body"]["data"]["changed"], serde_json::json!(["close_reason", "closed_at", "status"]));
     assert_eq!((receiver.next()["id"].clone(), receiver.next()["status"].as_u64()), (next["id"].clone(), Some(204)));
+
+    // What an endpoint refuses for good is given up at once, and said to be.
+    site.succeed(&["call", "casedesk.reopen", &case, "--as", "desk-lund"]);
+    site.succeed(&["call", "casedesk.set_priority", &case, "priority=4", "--as", "desk-lund"]);
+    let refused = std::iter::repeat_with(|| receiver.next()).find(|attempt| attempt["status"] == 410).unwrap();
+    let queue = until("it is given up", || {
+        let queue = site.succeed(&["mail", "queue", "--as", "desk-lund"]);
+        queue.contains("dead").then_some(queue)
+    });
+    assert!(queue.contains("the endpoint refuses it: 410") && queue.contains("Gone for good"), "{queue}");
+    let status = site.succeed(&["status", "--as", "desk-lund"]);
+    assert!(status.contains("1 given up") && status.contains("webhook to crm"), "{status}");
+    assert_eq!(objects(&site, "effect").iter().filter(|effect| effect["attributes"]["key"][0] == refused["id"]).count(), 1);
     assert!(desk.terminate(), "it ends well");
 }
 
