@@ -47,7 +47,7 @@ async fn answer_decides_whether_another_attempt_is_worth_it() {
     let table: [(&'static [u8], Result<u16, DeliveryError>); 9] = [
         (b"HTTP/1.1 204 No Content\r\n\r\n", Ok(204)),
         (b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\nx", Ok(200)),
-        (b"HTTP/1.1 503 Busy\r\nContent-Length: 10\r\n\r\nwait\r\n\x1b[2J", Err(later("the endpoint answers 503: wait   [2J", None))),
+        (b"HTTP/1.1 503 Busy\r\nContent-Length: 10\r\n\r\nwait\r\n\x1b[2J", Err(later("the endpoint answers 503: wait [2J", None))),
         (b"HTTP/1.1 429 Slow\r\nRetry-After: 7\r\nContent-Length: 0\r\n\r\n", Err(later("the endpoint answers 429", Some(7)))),
         (b"HTTP/1.1 409 Conflict\r\nContent-Length: 0\r\n\r\n", Err(later("the endpoint answers 409", None))),
         (b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n", Err(later("the endpoint answers 302", None))),
