@@ -187,7 +187,7 @@ impl Cli {
             Command::Check(command) => command.run(global),
             Command::Ping(command) => command.run(global).await,
             Command::Login(command) => command.run(global).await,
-            Command::Logout(command) => command.run(global),
+            Command::Logout(command) => command.run(global).await,
             Command::Query(command) => command.run(global).await,
             Command::Get(command) => command.run(global).await,
             Command::Watch(command) => command.run(global).await,

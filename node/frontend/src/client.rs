@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use caps_model::codec::{decode, encode};
-use caps_model::messages::host::{self, As, Call, Called, HostStatus, LoggedIn, Login, Schemas, Session, codes};
+use caps_model::messages::host::{self, As, Call, Called, HostStatus, LoggedIn, LoggedOut, Login, Logout, Schemas, Session, codes};
 use caps_model::messages::inspect::{Inspect, Inspected};
 use caps_model::messages::{AskOutcome, From, Get, Got, History, Latest, Objects, Outcome, Subscribe, Timeline};
 use caps_model::{CommitId, Name, ObjectId, Position, Query, Record, Services, Wire};
@@ -102,6 +102,19 @@ impl Client {
         self.saw(answer.position);
         self.resume_session(Some(answer.session.clone()));
         Ok(answer)
+    }
+
+    /// Ends the session, at every host, and acts for the front end's own node from then on.
+    pub async fn logout(&self) -> Result<(), ClientError> {
+        let session = self.session();
+        if session.is_none() {
+            return Ok(());
+        }
+        let message = As { session, message: Logout { commit: self.new_commit() } };
+        let answer: LoggedOut = self.ask(host::LOGOUT, &message).await?;
+        self.saw(answer.position);
+        self.resume_session(None);
+        Ok(())
     }
 
     /// Calls a method of a module. When this returns `Ok`, what it did is durable on a majority of replicas.

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use caps_model::messages::Update;
 use caps_model::messages::blobs::{Download, Part, Upload};
 pub use caps_model::messages::host::codes;
-use caps_model::messages::host::{self, As, Call as MethodCall, Login};
+use caps_model::messages::host::{self, As, Call as MethodCall, Login, Logout};
 use caps_model::{Position, Services, Wire, codec};
 use caps_overlay::{Answer, Call, Caller, Descriptor, Failure, MethodDescriptor, ReplySink, Service};
 use caps_overlay::{Identity, Layer};
@@ -72,6 +72,7 @@ impl Service for HostService {
     fn handle(&self, call: Call) -> Answer {
         match call.method {
             host::LOGIN => self.answer(call, |host, login: Login, peer, ask| async move { host.login(login, &peer, ask).await }),
+            host::LOGOUT => self.answer(call, |host, logout: As<Logout>, peer, ask| async move { host.logout(logout, &peer, ask).await }),
             host::CALL => self.answer(call, |host, call: MethodCall, peer, ask| async move { host.call(call, &peer, ask).await }),
             host::QUERY => self.answer(call, |host, query, peer, ask| async move { host.query(query, &peer, ask).await }),
             host::GET => self.answer(call, |host, get, peer, ask| async move { host.get(get, &peer, ask).await }),
@@ -135,6 +136,7 @@ const fn method(id: u16, name: &'static str) -> MethodDescriptor {
 
 const METHODS: &[MethodDescriptor] = &[
     method(host::LOGIN, "login"),
+    method(host::LOGOUT, "logout"),
     method(host::CALL, "call"),
     method(host::QUERY, "query"),
     method(host::GET, "get"),

@@ -64,14 +64,20 @@ impl Login {
 }
 
 /// Act for the front end's own node again.
+///
+/// The session is over then, whoever else may have its secret.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  caps logout")]
 pub(super) struct Logout {}
 
 impl Logout {
-    pub(super) fn run(&self, global: &Global) -> anyhow::Result<()> {
+    pub(super) async fn run(&self, global: &Global) -> anyhow::Result<()> {
         let deployment = Deployment::read(&global.config)?;
         let name = actor(global, &deployment)?;
+        let ended = with_client(global, async |client| Ok(client.logout().await?)).await;
+        if let Err(error) = ended {
+            eprintln!("the session could not be ended at the hosts, and ends by itself: {error:#}");
+        }
         let was_there = KeptSession::remove(&deployment, global.cabinet(&deployment, &name)?, &name)?;
         match global.json {
             true => say!("{}", json!({ "logged_out": was_there })),

@@ -1,4 +1,4 @@
-//! Logins: from a password to a session.
+//! Logins: from a password to a session; and its end.
 //!
 //! A session's secret is 32 random bytes that only the front end keeps; the cabinet holds their SHA-256, so the session is good at every host
 //! and whoever reads the cabinet cannot use it. A login that is asked again makes no second session: the first one gets a new secret, because
@@ -6,7 +6,7 @@
 
 use caps_model::messages::Objects;
 use caps_model::messages::cabinet::Committed;
-use caps_model::messages::host::{LoggedIn, Login, Session};
+use caps_model::messages::host::{As, LoggedIn, LoggedOut, Login, Logout, Session};
 use caps_model::{Author, Change, Commit, CommitId, Name, Object, ObjectId, Position, Query, Read, Record, Value};
 use caps_overlay::Identity;
 use caps_overlay::{Failure, Retry};
@@ -42,6 +42,31 @@ impl Host {
         self.open_session(&login, &user, peer, ask.seeing(position)).await
     }
 
+    /// Ends the session that the message comes with, for every host. One that is over, or none, is no error.
+    pub async fn logout(&self, logout: As<Logout>, peer: &Identity, ask: Ask) -> Result<LoggedOut, Failure> {
+        let Some(Session(secret)) = &logout.session else { return Ok(LoggedOut { position: ask.at_least }) };
+        let now = self.environment.wall_clock.now_micros();
+        let hash = Value::Bytes(hash_of(secret).to_vec());
+        let query = Query::equal(Name::fixed(people::SESSION), Name::fixed("token_hash"), hash).limit(1);
+        let Objects { position, objects, .. } = self.cabinet.query(query, ask).await?;
+        let Some(session) = objects.into_iter().next() else { return Ok(LoggedOut { position }) };
+        let is_over = session.value("expires").and_then(Value::as_timestamp).is_none_or(|expires| expires <= now);
+        let Some(user) = session.reference("user").filter(|_| !is_over) else { return Ok(LoggedOut { position }) };
+        let principal = Principal { who: Who::User(user), ..Principal::node("") };
+        let over = [(Name::fixed("expires"), vec![Value::Timestamp(now)])].into();
+        let commit = Commit {
+            reads: vec![Read::Object { object: session.id, version: session.version }],
+            changes: vec![Change::Update { object: session.id, attributes: over }],
+            result: owned_by(&principal, Record::new()),
+            ..self.people_commit("logout", logout.message.commit, user, peer, now)
+        };
+        match self.cabinet.commit(commit, ask.seeing(position)).await.map_err(failures::of_commit)? {
+            Committed::Accepted { position, .. } => Ok(LoggedOut { position }),
+            Committed::Conflict { .. } => Err(conflict()),
+            Committed::Sealed => Err(sealed()),
+        }
+    }
+
     async fn authenticate(&self, login: &Login, ask: Ask) -> Result<(Object, Position), Failure> {
         let query = Query::equal(Name::fixed(people::USER), Name::fixed("login"), Value::text(&login.user)).limit(1);
         let Objects { position, objects, .. } = self.cabinet.query(query, ask).await?;
@@ -67,7 +92,7 @@ impl Host {
             reads: vec![Read::Object { object: user.id, version: user.version }, Read::Object { object: session, version: Position::ZERO }],
             changes: vec![Change::Create { object: session, entity: Name::fixed(people::SESSION), ancestors: Vec::new(), attributes }],
             result: owned_by(&principal, [(Name::fixed("session"), vec![Value::Reference(session)])].into()),
-            ..self.people_commit(login.commit, user.id, peer, now)
+            ..self.people_commit("login", login.commit, user.id, peer, now)
         };
         match self.cabinet.commit(commit, ask).await.map_err(failures::of_commit)? {
             Committed::Accepted { position, repeated: false, .. } => {
@@ -97,7 +122,7 @@ impl Host {
             reads: vec![Read::Object { object: user.id, version: user.version }, Read::Object { object: session, version: found.version }],
             changes: vec![Change::Update { object: session, attributes: secret_attributes(&secret, expires) }],
             result: owned_by(&principal, Record::new()),
-            ..self.people_commit(id, user.id, peer, now)
+            ..self.people_commit("login", id, user.id, peer, now)
         };
         match self.cabinet.commit(commit, ask).await.map_err(failures::of_commit)? {
             Committed::Accepted { position, .. } => Ok(LoggedIn { session: Session(secret), user: user.id, expires, position }),
@@ -105,14 +130,14 @@ impl Host {
         }
     }
 
-    fn people_commit(&self, id: CommitId, user: ObjectId, peer: &Identity, time: i64) -> Commit {
+    fn people_commit(&self, method: &'static str, id: CommitId, user: ObjectId, peer: &Identity, time: i64) -> Commit {
         let author = Author {
             user: Some(user),
             front_end: peer.to_string(),
             host: self.node.to_string(),
             module: Name::fixed(people::MODULE),
             module_version: people::VERSION,
-            method: Name::fixed("login"),
+            method: Name::fixed(method),
             reason: None,
         };
         Commit { id, author, time, reads: Vec::new(), changes: Vec::new(), effects: Vec::new(), result: Record::new() }
@@ -139,7 +164,7 @@ fn refused() -> Failure {
 }
 
 fn conflict() -> Failure {
-    let sentence = "the user was changed at the same moment: log in again";
+    let sentence = "the user or the session was changed at the same moment: try again";
     Failure::new(codes::CONFLICT, sentence).retry(Retry::After(RETRY_PAUSE))
 }
 

@@ -5,6 +5,7 @@
 //! | method | takes | answers |
 //! |---|---|---|
 //! | `login` | [`Login`] | [`LoggedIn`] |
+//! | `logout` | [`As`]`<Logout>` | [`LoggedOut`] |
 //! | `call` | [`Call`] | [`Called`] |
 //! | `query` | [`As`]`<Query>` | [`Objects`](super::Objects) |
 //! | `get` | [`As`]`<Get>` | [`Got`](super::Got) |
@@ -42,6 +43,20 @@ pub struct Login {
     pub password: String,
     /// The commit that makes the session: asking again with the same id makes no second one.
     pub commit: CommitId,
+}
+
+/// Asks for the session that it comes with to be over, wherever it is known.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Logout {
+    /// The commit that ends it.
+    pub commit: CommitId,
+}
+
+/// The session is over.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct LoggedOut {
+    /// Since this commit at the latest.
+    pub position: Position,
 }
 
 /// A session.
@@ -141,6 +156,8 @@ impl Wire for As<AskOutcome> {}
 impl Wire for As<Subscribe> {
     const SCHEMA: u8 = Subscribe::SCHEMA;
 }
+impl Wire for As<Logout> {}
+impl Wire for LoggedOut {}
 impl Wire for Call {}
 impl Wire for Called {}
 impl Wire for Schemas {}
@@ -168,6 +185,8 @@ pub const STATUS: u16 = 9;
 pub const INSPECT: u16 = 10;
 /// The number of `latest`.
 pub const LATEST: u16 = 11;
+/// The number of `logout`.
+pub const LOGOUT: u16 = 12;
 /// The number of `upload`.
 pub const UPLOAD: u16 = 50;
 /// The number of `download`.

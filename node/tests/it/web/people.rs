@@ -41,6 +41,11 @@ fn nobody_comes_in_without_a_password_and_a_page_of_ours() {
     let token = visit.get("/desk").hidden("token");
     assert_eq!(visit.post("/logout", &[("token", "00")]).status, 400);
     assert_eq!(visit.post("/logout", &[("token", &token)]).field("location"), "/login");
+    let after = visit.get("/desk");
+    assert!(
+        after.status == 303 && after.field("location").starts_with("/login"),
+        "the session is over for whoever has its secret: {after:?}"
+    );
 }
 
 #[test]

@@ -69,6 +69,12 @@ pub(super) async fn enter(State(site): State<Arc<Site>>, request: Request<Body>)
 pub(super) async fn leave(State(site): State<Arc<Site>>, headers: HeaderMap, _sent: Sent) -> Response {
     if let Some(ticket) = ticket(&headers) {
         site.visitors.forget(&ticket);
+        let client = site.client.stranger();
+        client.resume_session(Some(ticket.session.clone()));
+        // The browser forgets it in any case; then it ends by itself, after a day's work.
+        if let Err(error) = client.logout().await {
+            tracing::warn!(%error, "a session could not be ended");
+        }
     }
     let mut response = see_other("/login");
     set(&mut response, &cookie::set(SESSION_COOKIE, "", 0, site.secure));
