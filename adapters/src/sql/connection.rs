@@ -22,8 +22,8 @@ impl Connection {
     pub async fn open(target: &Target, patience: Duration) -> Result<Self, SqlError> {
         let driver = within(patience, Driver::open(target)).await?;
         let mut connection = Self { driver, dialect: target.dialect(), patience };
-        // The server gives a statement up when nobody waits for it any more, instead of working on.
-        if let Some(statement) = connection.dialect.statement_time(patience) {
+        // The server gives a statement up when nobody waits for it any more, instead of working on; a little later, so that it is always we who say why.
+        if let Some(statement) = connection.dialect.statement_time(patience + GIVEN_UP_AFTER) {
             connection.run(&statement).await?;
         }
         Ok(connection)
@@ -54,6 +54,9 @@ impl Connection {
         timeout(self.patience, self.driver.close()).await.ok();
     }
 }
+
+/// How long after us a server gives a statement up.
+const GIVEN_UP_AFTER: Duration = Duration::from_secs(1);
 
 async fn within<T>(patience: Duration, doing: impl Future<Output = Result<T, SqlError>>) -> Result<T, SqlError> {
     timeout(patience, doing).await.unwrap_or(Err(SqlError::TimedOut { within: patience }))

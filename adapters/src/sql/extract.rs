@@ -98,7 +98,9 @@ impl Extract {
             return Ok(None);
         }
         let column = connection.dialect().quoted(column);
-        let question = format!("SELECT CAST(pg_typeof(q.{column}) AS TEXT) FROM ({}) q LIMIT 1", self.subject());
+        // Joined so that there is a row to ask about, also where the query has none.
+        let question =
+            format!("SELECT CAST(pg_typeof(q.{column}) AS TEXT) FROM (SELECT 1 AS one) o LEFT JOIN ({}) q ON TRUE LIMIT 1", self.subject());
         let rows = connection.query(&question, &[]).await?;
         Ok(rows.first().and_then(|row| row.first()).and_then(Cell::as_bytes).map(|name| String::from_utf8_lossy(name).into_owned()))
     }

@@ -85,6 +85,9 @@ fn rows_are_read_in_pages_and_changed_ones_again() {
         let again = Place { cursor: Some("6".to_owned()), key: None };
         assert_eq!(ids(&extract.page(&mut connection, Some(&again), 9).await.unwrap()), ["3", "2"]);
 
+        let nothing = Extract { query: "SELECT * FROM agents WHERE id > 99".to_owned(), ..extract.clone() };
+        assert_eq!(nothing.page(&mut connection, Some(&all[1].0), 9).await, Ok(Vec::new()));
+
         extract.key = "name".to_owned();
         extract.cursor = None;
         let refused = extract.page(&mut connection, None, 9).await.unwrap_err();
@@ -161,8 +164,8 @@ fn statements_are_given_up_by_the_server_too() {
             Dialect::Sqlite => return,
         };
         let mut connection = Connection::open(target, Duration::from_millis(300)).await.unwrap();
-        // Either of the two gives up first, and MariaDB's sleep says that it was woken.
-        connection.query(slow, &[]).await.ok();
+        let given_up = connection.query(slow, &[]).await;
+        assert_eq!(given_up, Err(SqlError::TimedOut { within: Duration::from_millis(300) }));
         let mut other = Connection::open(target, PATIENCE).await.unwrap();
         let running = match target.dialect() {
             Dialect::PostgreSql => {

@@ -23,7 +23,7 @@ use crate::output::say;
 /// module refuses is told with its key, and the next row taken.
 ///
 /// With --cursor, a column that grows with every change, and --mark, a file, the next command reads only what changed since. With --every it goes on
-/// until interrupted.
+/// until interrupted. A row that changed, and then changed back, is news only with --cursor.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  caps import --from sqlite:staff.db --query 'SELECT * FROM staff' --key id \\\n    \
         --call people.add_user --map login=login --map name=full_name --as admin\n  \

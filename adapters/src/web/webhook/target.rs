@@ -10,6 +10,8 @@ use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, ServerName};
 
+use crate::tls::pem_fault;
+
 /// An endpoint's address.
 #[derive(Clone)]
 pub struct Target {
@@ -53,7 +55,7 @@ impl Target {
     pub fn parse_trusting(url: &str, authorities: &[u8]) -> Result<Self, EndpointError> {
         let mut roots = RootCertStore::empty();
         for certificate in CertificateDer::pem_slice_iter(authorities) {
-            let certificate = certificate.map_err(|error| EndpointError::Authorities(error.to_string()))?;
+            let certificate = certificate.map_err(|error| EndpointError::Authorities(pem_fault(&error).to_owned()))?;
             roots.add(certificate)?;
         }
         match roots.is_empty() {

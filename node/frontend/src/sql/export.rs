@@ -104,16 +104,20 @@ async fn attempt(
     // A table that is only to be made once is made anew.
     let from = mark.filter(|_| export.follow).and_then(|mark| place_of(&mark)).unwrap_or(From::Present);
     let mut subscription = subscribe(client, export, from);
-    let mut has_begun = false;
+    // Where the objects that are being taken in stand, while more of them are to come.
+    let mut present = None;
     loop {
         let update = subscription.next().await?;
         match &update {
-            Update::Present { objects, complete, .. } => {
-                if !has_begun {
+            Update::Present { position, objects, complete, .. } => {
+                if present.is_none() {
                     load.begin(&mut connection).await?;
+                }
+                // At another place they begin anew: another host tells them.
+                if present != Some(*position) {
                     load.clear(&mut connection).await?;
                 }
-                has_begun = !complete;
+                present = (!complete).then_some(*position);
                 for object in objects {
                     load.put(&mut connection, &row(object, columns)).await?;
                     exported.written += 1;

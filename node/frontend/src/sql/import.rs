@@ -120,7 +120,7 @@ async fn call<'r>(
         Ok(arguments) => arguments,
         Err(reason) => return (key, Ok(Called::Refused(reason))),
     };
-    let commit = commit_of(import, key, &arguments);
+    let commit = commit_of(import, place, &arguments);
     let called = client.call_again(None, commit, import.module.clone(), import.method.clone(), arguments).await;
     let called = match called {
         Ok(called) if called.repeated => Ok(Called::Known),
@@ -131,8 +131,8 @@ async fn call<'r>(
     (key, called)
 }
 
-/// The same row is the same commit, whoever reads it and whenever; one that changed is another.
-fn commit_of(import: &Import, key: &str, arguments: &Record) -> CommitId {
+/// The same row is the same commit, whoever reads it and whenever; one that changed is another. With a cursor, also one that changed back.
+fn commit_of(import: &Import, place: &Place, arguments: &Record) -> CommitId {
     let mut all = String::new();
     for (name, values) in arguments {
         for value in values {
@@ -140,7 +140,8 @@ fn commit_of(import: &Import, key: &str, arguments: &Record) -> CommitId {
             write!(all, "{name}={}:{value};", value.kind()).ok();
         }
     }
-    CommitId(number_of(&["import", import.module.as_str(), import.method.as_str(), &import.extract.key, key, &all]))
+    let [cursor, key] = [&place.cursor, &place.key].map(|text| text.as_deref().unwrap_or_default());
+    CommitId(number_of(&["import", import.module.as_str(), import.method.as_str(), &import.extract.key, key, cursor, &all]))
 }
 
 fn method<'s>(schemas: &'s [Schema], import: &Import) -> Result<&'s Method, String> {

@@ -1,7 +1,7 @@
 //! What is written, gathered into transactions.
 //!
 //! A write is *taken*; several are *put* into an open transaction at once, when somebody asks or there are enough; the transaction is *completed* when
-//! there are enough again, or nothing more came for a while. Until then all of its writes are kept here, and done again on another connection if this
+//! there are enough again, nothing more came for a while, or the first of them has waited long enough. Until then all of its writes are kept here, and done again on another connection if this
 //! one breaks: whether the last transaction was completed before it broke is read from the database itself.
 
 use std::collections::BTreeMap;
@@ -47,6 +47,8 @@ pub(super) struct Ledger {
     writes: Vec<Write>,
     /// How many of them are put into the open transaction.
     put: usize,
+    /// When the first of them is complete at the latest.
+    due: Option<Instant>,
     views: Views,
 }
 
@@ -56,10 +58,16 @@ impl Ledger {
         let mut connection = connect(place).await?;
         schema::prepare(&mut connection).await?;
         let views = Views::read(&mut connection).await?;
-        Ok(Self { place: place.clone(), connection: Some(connection), writes: Vec::new(), put: 0, views })
+        Ok(Self { place: place.clone(), connection: Some(connection), writes: Vec::new(), put: 0, due: None, views })
+    }
+
+    /// When what was written is to be completed at the latest, whatever else is asked.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.due
     }
 
     pub(super) async fn take(&mut self, write: Write) -> Result<(), SqlError> {
+        self.due.get_or_insert_with(|| Instant::now() + INCOMPLETE_MAX);
         self.writes.push(write);
         if self.writes.len() - self.put >= PUT_AT_ONCE {
             self.all_put().await?;
@@ -104,6 +112,7 @@ impl Ledger {
 
     /// Completes the open transaction, and makes the views that are missing then.
     pub(super) async fn complete(&mut self) -> Result<(), SqlError> {
+        self.due = None;
         if self.writes.is_empty() {
             return Ok(());
         }
@@ -131,6 +140,7 @@ impl Ledger {
     pub(super) async fn empty(&mut self) -> Result<(), SqlError> {
         self.writes.clear();
         self.put = 0;
+        self.due = None;
         self.connection = None;
         let mut connection = connect(&self.place).await?;
         schema::empty(&mut connection, &self.place).await?;
@@ -245,6 +255,9 @@ const PUT_AT_ONCE: usize = 64;
 
 /// Writes after which a transaction is completed, whoever waits.
 const COMPLETED_AT: usize = 512;
+
+/// How long a write may be incomplete while others are asked for: so old are reports at most.
+const INCOMPLETE_MAX: Duration = Duration::from_millis(500);
 
 /// For one statement.
 const STATEMENT_MAX: Duration = Duration::from_secs(30);

@@ -11,6 +11,7 @@ use std::time::Duration;
 use caps_adapters::sql::{Row, SqlError};
 use caps_model::{ObjectId, Position};
 use tokio::runtime::Builder;
+use tokio::time::Instant;
 
 use super::SqlPlace;
 use super::ledger::{Ledger, Write};
@@ -126,14 +127,15 @@ fn serve(place: &SqlPlace, queue: &Receiver<Request>, opened: &Reply<()>) {
     // What failed for good; from then on nothing else is answered.
     let mut failed: Option<SqlError> = None;
     loop {
-        let request = match queue.recv_timeout(COMPLETED_AFTER) {
+        let left = ledger.due().map_or(COMPLETED_AFTER, |due| due.saturating_duration_since(Instant::now()));
+        let asked = queue.recv_timeout(left.min(COMPLETED_AFTER));
+        // Whoever asks without a pause must not keep it waiting.
+        if failed.is_none() && (left.is_zero() || asked.is_err()) {
+            failed = runtime.block_on(ledger.complete()).err();
+        }
+        let request = match asked {
             Ok(request) => request,
-            Err(RecvTimeoutError::Timeout) => {
-                if failed.is_none() {
-                    failed = runtime.block_on(ledger.complete()).err();
-                }
-                continue;
-            }
+            Err(RecvTimeoutError::Timeout) => continue,
             Err(RecvTimeoutError::Disconnected) => return runtime.block_on(ledger.close()),
         };
         runtime.block_on(answer(&mut ledger, request, &mut failed));

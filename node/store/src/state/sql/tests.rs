@@ -56,6 +56,7 @@ impl Database {
         database.is_emptied_when_it_is_of_another_release();
         database.keeps_what_was_written_when_the_connection_breaks();
         database.has_views_of_entities();
+        database.is_seen_by_others_while_questions_never_pause();
     }
 
     /// Random commits, then random queries: as many as `CAPS_QUERIES` says.
@@ -169,13 +170,30 @@ impl Database {
         assert_eq!(shown(&format!("SELECT COUNT(*) FROM {history} WHERE valid_from_time IS NOT NULL")), ["3"]);
     }
 
-    /// The rows of a statement, asked by somebody else.
+    fn is_seen_by_others_while_questions_never_pause(&self) {
+        let mut cabinet = Cabinet::new(self.fresh());
+        cabinet.commit(commit(1, vec![create(1, "case", vec![("number", vec![caps_model::Value::Int(1)])])]));
+        let state = cabinet.state();
+        let place = &self.place;
+        // Another connection takes as long as many questions, which go on meanwhile.
+        let is_seen = || {
+            std::thread::scope(|scope| {
+                let other = scope.spawn(move || ask(place, "SELECT COUNT(*) FROM caps_object"));
+                while !other.is_finished() {
+                    state.fate(CommitId(9)).unwrap();
+                }
+                other.join().unwrap()[0][0].as_int() == Some(1)
+            })
+        };
+        assert!((0..100_000).any(|_| is_seen()), "what was written stays unseen for as long as somebody asks");
+    }
+
     fn ask(&self, statement: &str) -> Vec<Row> {
-        self.with_connection(async |connection| connection.query(statement, &[]).await.unwrap())
+        ask(&self.place, statement)
     }
 
     fn kill_others(&self) {
-        self.with_connection(async |connection| {
+        with_connection(&self.place, async |connection| {
             let others = "SELECT CAST(id AS SIGNED) FROM information_schema.processlist WHERE id <> CONNECTION_ID() AND user = 'root'";
             for row in connection.query(others, &[]).await.unwrap() {
                 // It may be gone by itself.
@@ -183,16 +201,21 @@ impl Database {
             }
         });
     }
+}
 
-    fn with_connection<T>(&self, ask: impl AsyncFnOnce(&mut caps_adapters::sql::Connection) -> T) -> T {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(async {
-            let patience = std::time::Duration::from_secs(20);
-            let mut connection = caps_adapters::sql::Connection::open(&self.place.target, patience).await.unwrap();
-            schema::enter(&mut connection, &self.place).await.unwrap();
-            ask(&mut connection).await
-        })
-    }
+/// The rows of a statement, asked by somebody else.
+fn ask(place: &SqlPlace, statement: &str) -> Vec<Row> {
+    with_connection(place, async |connection| connection.query(statement, &[]).await.unwrap())
+}
+
+fn with_connection<T>(place: &SqlPlace, ask: impl AsyncFnOnce(&mut caps_adapters::sql::Connection) -> T) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let patience = std::time::Duration::from_secs(20);
+        let mut connection = caps_adapters::sql::Connection::open(&place.target, patience).await.unwrap();
+        schema::enter(&mut connection, place).await.unwrap();
+        ask(&mut connection).await
+    })
 }
 
 #[test]
