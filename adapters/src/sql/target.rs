@@ -46,16 +46,20 @@ impl Target {
 
     /// The file of an SQLite database, which is made if it is not there.
     pub fn file(path: &Path) -> Self {
-        // What means something in a URL is written otherwise.
-        let escaped: String = path
-            .to_string_lossy()
-            .chars()
-            .map(|char| match char {
-                '%' | '?' | '#' => format!("%{:02X}", u32::from(char)),
-                char => char.to_string(),
-            })
-            .collect();
-        Self { dialect: Dialect::Sqlite, url: format!("sqlite://{escaped}?mode=rwc") }
+        Self { dialect: Dialect::Sqlite, url: format!("sqlite://{}?mode=rwc", escaped(path)) }
+    }
+
+    /// The same; if it is a file that is named as seen from a directory, as seen from where this process is.
+    #[must_use]
+    pub fn below(self, directory: &Path) -> Self {
+        let file = self.url.strip_prefix("sqlite:").filter(|_| self.dialect == Dialect::Sqlite);
+        let file = file.map(|file| file.strip_prefix("//").unwrap_or(file)).filter(|file| !file.starts_with(['/', ':']));
+        match file {
+            Some(file) if !directory.as_os_str().is_empty() => {
+                Self { url: format!("sqlite://{}/{file}", escaped(directory)), dialect: self.dialect }
+            }
+            _ => self,
+        }
     }
 
     /// The target with each `${NAME}` of its URL replaced by what `variable` says, so that a password need not stand in a file.
@@ -79,6 +83,15 @@ impl Target {
     pub(super) fn url(&self) -> &str {
         &self.url
     }
+}
+
+/// A path in a URL: what means something there is written otherwise.
+fn escaped(path: &Path) -> String {
+    let escape = |char: char| match char {
+        '%' | '?' | '#' => format!("%{:02X}", u32::from(char)),
+        char => char.to_string(),
+    };
+    path.to_string_lossy().chars().map(escape).collect()
 }
 
 /// Without user, password and options, of which one may be a password. Where a raw `@` behind a `?` leaves open which of them it belongs to, nothing but
@@ -106,6 +119,21 @@ impl fmt::Debug for Target {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn files_are_named_as_seen_from_a_directory() {
+        for (written, below) in [
+            ("sqlite:staff.db", "sqlite://etc%3F/staff.db"),
+            ("sqlite://staff.db?mode=ro", "sqlite://etc%3F/staff.db?mode=ro"),
+            ("sqlite:///staff.db", "sqlite:///staff.db"),
+            ("sqlite:/staff.db", "sqlite:/staff.db"),
+            ("sqlite::memory:", "sqlite::memory:"),
+            ("postgres://db/caps", "postgres://db/caps"),
+        ] {
+            let target = Target::parse(written).unwrap();
+            assert_eq!((target.clone().below(Path::new("etc?")).url(), target.clone().below(Path::new(""))), (below, target), "{written}");
+        }
+    }
 
     #[test]
     fn urls_are_read_and_never_shown_with_their_passwords() {

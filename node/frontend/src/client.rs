@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use caps_model::codec::{decode, encode};
-use caps_model::messages::host::{self, As, Call, Called, HostStatus, LoggedIn, LoggedOut, Login, Logout, Schemas, Session, codes};
+use caps_model::messages::host::{self, As, Called, HostStatus, LoggedIn, LoggedOut, Login, Logout, Schemas, Session, codes};
 use caps_model::messages::inspect::{Inspect, Inspected};
 use caps_model::messages::{AskOutcome, From, Get, Got, History, Latest, Objects, Outcome, Subscribe, Timeline};
 use caps_model::{CommitId, Name, ObjectId, Position, Query, Record, Services, Wire};
@@ -15,7 +15,7 @@ use caps_overlay::{CallError, CallOptions, MethodId, Overlay, Retry, To};
 use caps_overlay::{Identity, Layer};
 use tokio::time::Instant;
 
-use crate::{ClientError, Exchange, Observer, Subscription};
+use crate::{ClientError, Exchange, MethodCall, Observer, Subscription};
 
 /// A front end's way to layer 2; cheap to clone, all clones share session and position.
 #[derive(Clone, Debug)]
@@ -126,19 +126,13 @@ impl Client {
     ///
     /// Attempts follow one another under the same id until one is answered or the deadline passes; nothing is done twice.
     pub async fn call_as(&self, commit: CommitId, module: Name, method: Name, arguments: Record) -> Result<Called, ClientError> {
-        self.call_because(None, commit, module, method, arguments).await
+        self.call_with(MethodCall::new(commit, module, method, arguments)).await
     }
 
-    /// Calls a method and says why, for whoever reads the history of what it changes.
-    pub async fn call_because(
-        &self,
-        reason: Option<String>,
-        commit: CommitId,
-        module: Name,
-        method: Name,
-        arguments: Record,
-    ) -> Result<Called, ClientError> {
-        let mut message = Call { session: self.session(), commit, again: false, module, method, arguments, reason };
+    /// Calls a method, with all that can be said of a call.
+    pub async fn call_with(&self, call: MethodCall) -> Result<Called, ClientError> {
+        let mut message = call.message(self.session());
+        let commit = message.commit;
         let until = Instant::now() + self.shared.deadline;
         let mut patience = FIRST_ATTEMPT;
         let mut body = Bytes::from(encode(&message)?);
@@ -172,18 +166,12 @@ impl Client {
 
     /// Calls a method under a commit id that may have been asked for before, by whoever gave it to us: if it has happened, the answer is the first
     /// one's, whatever the method would say now. What was refused leaves the id as it was. It costs a round trip to look.
-    pub async fn call_again(
-        &self,
-        reason: Option<String>,
-        commit: CommitId,
-        module: Name,
-        method: Name,
-        arguments: Record,
-    ) -> Result<Called, ClientError> {
+    pub async fn call_again(&self, call: MethodCall) -> Result<Called, ClientError> {
+        let commit = call.commit();
         if let Some(called) = self.earlier(commit).await? {
             return Ok(called);
         }
-        let refusal = match self.call_because(reason, commit, module, method, arguments).await {
+        let refusal = match self.call_with(call).await {
             Err(ClientError::Refused(refusal)) => refusal,
             answer => return answer,
         };

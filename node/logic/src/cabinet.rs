@@ -7,6 +7,7 @@ use std::fmt;
 
 use caps_model::messages::blobs::{Answer, Question};
 use caps_model::messages::cabinet::{Committed, ReplicaStatus};
+use caps_model::messages::host::Peer;
 use caps_model::messages::inspect::{Inspect, Inspected};
 use caps_model::messages::{AskOutcome, Get, Got, History, Latest, Objects, Outcome, Subscribe, Timeline, Update};
 use caps_model::{Commit, Position, Query};
@@ -42,6 +43,8 @@ pub trait CabinetPort: Send + Sync + 'static {
     fn subscribe(&self, subscribe: Subscribe, ask: Ask) -> BoxFuture<'_, Result<Box<dyn Updates>, CabinetError>>;
     /// Asks every replica that is known how it is.
     fn replicas(&self, ask: Ask) -> BoxFuture<'_, Vec<(String, Result<ReplicaStatus, String>)>>;
+    /// The nodes that this one is connected to, at most [`PEERS_MAX`](caps_model::messages::host::PEERS_MAX).
+    fn peers(&self) -> Vec<Peer>;
 }
 
 /// A running subscription. Dropping it ends it.

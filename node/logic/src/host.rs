@@ -19,9 +19,11 @@ mod subscription;
 use std::fmt;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use caps_model::Record;
 use caps_model::messages::host::{HostStatus, Schemas, Session};
+use caps_model::messages::latencies::Latencies;
 use caps_overlay::Identity;
 use caps_overlay::{Failure, Worker};
 use tokio::sync::Semaphore;
@@ -59,11 +61,22 @@ pub struct Host {
     counts: Counts,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Counts {
-    calls: AtomicU64,
+    /// Calls that were answered, by how long each took.
+    calls: [AtomicU64; Latencies::BUCKETS],
     conflicts: AtomicU64,
     subscriptions: AtomicU32,
+}
+
+impl Counts {
+    fn new() -> Self {
+        Self { calls: std::array::from_fn(|_| AtomicU64::new(0)), conflicts: AtomicU64::new(0), subscriptions: AtomicU32::new(0) }
+    }
+
+    fn answered(&self, took: Duration) {
+        self.calls[Latencies::bucket(took)].fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 impl Host {
@@ -88,7 +101,7 @@ impl Host {
             room: Semaphore::new(CALLS_MAX),
             login_room: Semaphore::new(LOGINS_MAX),
             blob_room: BlobRoom::default(),
-            counts: Counts::default(),
+            counts: Counts::new(),
         }))
     }
 
@@ -125,12 +138,15 @@ impl Host {
 
     /// How the host is, and every replica that it can ask.
     pub async fn status(&self, ask: Ask) -> HostStatus {
+        let latencies = Latencies::of(self.counts.calls.iter().map(|count| count.load(Ordering::Relaxed)));
         HostStatus {
             node: self.node.to_string(),
             replicas: self.cabinet.replicas(ask).await,
-            calls: self.counts.calls.load(Ordering::Relaxed),
+            calls: latencies.count(),
             conflicts: self.counts.conflicts.load(Ordering::Relaxed),
             subscriptions: self.counts.subscriptions.load(Ordering::Relaxed),
+            latencies,
+            peers: self.cabinet.peers(),
         }
     }
 

@@ -199,6 +199,8 @@ pub mod refusals {
     pub const TRANSITION: &str = "transition";
     /// The group does not exist.
     pub const NO_SUCH_GROUP: &str = "no_such_group";
+    /// Somebody changed what the call was about since the caller looked at it.
+    pub const NOT_AS_EXPECTED: &str = "not_as_expected";
     /// More reads, changes or effects than one commit holds.
     pub const TOO_LARGE: &str = "too_large";
 

@@ -132,7 +132,7 @@ impl World {
     /// A call with a fresh id.
     pub fn call(&self, session: Option<Session>, module: &'static str, method: &'static str, arguments: Record) -> Call {
         let (module, method) = (Name::fixed(module), Name::fixed(method));
-        Call { session, commit: self.commit_id(), again: false, module, method, arguments, reason: None }
+        Call { session, commit: self.commit_id(), again: false, module, method, arguments, reason: None, expected: Vec::new() }
     }
 
     /// A front end that acts as a user in these groups, which are added where they do not exist.

@@ -11,6 +11,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use caps_model::commit::{CHANGES_MAX, EFFECTS_MAX, READS_MAX};
+use caps_model::messages::host::Expected;
 use caps_model::query::LIMIT_MAX;
 use caps_model::schema::Constraint;
 use caps_model::{Change, Effect, Name, Object, ObjectId, Position, Query, Read, Record, Value};
@@ -115,6 +116,24 @@ impl<'a> Transaction<'a> {
             Some(object) => Ok(object),
             None => Err(self.refuse(Refusal::new(refusals::NOT_FOUND, "there is no such object").at_fixed(attribute))),
         }
+    }
+
+    /// Refuses unless everything is as it is expected, for as long as this transaction lasts: what was looked at counts as read.
+    pub(crate) fn expect(&mut self, expected: &[Expected]) -> Result<(), Halt> {
+        for Expected { object, versions } in expected {
+            let found = match self.get(*object) {
+                // One round trip fetches them all, and what the method reads.
+                Err(Halt::Read) => continue,
+                found => found?,
+            };
+            let refusal = match found {
+                Some(found) if versions.is_empty() || versions.contains(&found.version) => continue,
+                Some(found) => format!("{object} is of version {} by now", found.version),
+                None => format!("there is no object {object}, or none that you may read"),
+            };
+            return Err(self.refuse(Refusal::new(refusals::NOT_AS_EXPECTED, refusal)));
+        }
+        Ok(())
     }
 
     /// The objects that match, as they would be after this transaction, in the query's order and up to its limit.

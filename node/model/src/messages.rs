@@ -9,6 +9,7 @@ pub mod blobs;
 pub mod cabinet;
 pub mod host;
 pub mod inspect;
+pub mod latencies;
 mod subscription;
 
 use bincode::{Decode, Encode};

@@ -1,7 +1,9 @@
 //! `caps call`.
 
 use anyhow::{Context, bail};
-use caps_model::{CommitId, Name, Record, Value};
+use caps_frontend::MethodCall;
+use caps_model::messages::host::Expected;
+use caps_model::{CommitId, Name, ObjectId, Position, Record, Value};
 use clap::Args;
 use serde_json::json;
 
@@ -16,7 +18,8 @@ use crate::output::say;
 /// blob:HASH:SIZE, anything else is text ('quotes' make a text of anything). `caps schema` shows methods and what they take.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  caps call casedesk.close case=#01jd4m3v7q8z0r5t1x6y2w9k3n reason='pump replaced'\n  \
-    caps call people.add_user login=astrid name='Astrid Lind' password=... groups=#... --as admin")]
+    caps call people.add_user login=astrid name='Astrid Lind' password=... groups=#... --as admin\n  \
+    caps call casedesk.close case=#01jd4m3v7q8z0r5t1x6y2w9k3n --expect 01jd4m3v7q8z0r5t1x6y2w9k3n@812")]
 pub(super) struct Call {
     /// Module and method.
     #[arg(value_name = "MODULE.METHOD")]
@@ -30,6 +33,9 @@ pub(super) struct Call {
     /// Why, for whoever reads the history of what it changes.
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
+    /// Only if this object is still of this version: of what others changed meanwhile nothing is written over unseen. May be given several times.
+    #[arg(long = "expect", value_name = "OBJECT@VERSION", value_parser = expected)]
+    expected: Vec<(ObjectId, Position)>,
 }
 
 impl Call {
@@ -38,7 +44,8 @@ impl Call {
         let arguments = arguments(&self.arguments)?;
         with_client(global, async |client| {
             let commit = self.commit.unwrap_or_else(|| client.new_commit());
-            let called = client.call_because(self.reason.clone(), commit, module, method, arguments).await?;
+            let call = MethodCall::new(commit, module, method, arguments).because(self.reason.clone()).expecting(self.expected());
+            let called = client.call_with(call).await?;
             if global.json {
                 let result = output::record(&called.result);
                 let object =
@@ -55,6 +62,20 @@ impl Call {
         })
         .await
     }
+}
+
+impl Call {
+    fn expected(&self) -> Vec<Expected> {
+        self.expected.iter().map(|(object, version)| Expected { object: *object, versions: vec![*version] }).collect()
+    }
+}
+
+/// `OBJECT@VERSION`.
+fn expected(text: &str) -> Result<(ObjectId, Position), String> {
+    let (object, version) = text.split_once('@').ok_or_else(|| format!("{text:?} is not OBJECT@VERSION, as `caps get` shows both"))?;
+    let object = object.strip_prefix('#').unwrap_or(object).parse().map_err(|error| format!("{object:?}: {error}"))?;
+    let version = version.parse().map_err(|_| format!("{version:?} is no version: give a whole number"))?;
+    Ok((object, Position(version)))
 }
 
 /// `MODULE.METHOD`.

@@ -1,15 +1,14 @@
 //! `caps import`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context, bail, ensure};
-use caps_adapters::sql::{Extract, Place, Target};
-use caps_frontend::Client;
-use caps_frontend::sql::{Import as Plan, Imported, Source, import};
+use anyhow::{Context, ensure};
+use caps_adapters::sql::{Extract, Target};
+use caps_frontend::sql::{Heard, Import as Plan, Imported, Mark, Source, import, keep_importing};
 use caps_model::{Name, Record};
 use clap::Args;
-use serde_json::{Value as Json, json};
+use serde_json::json;
 
 use super::Global;
 use super::call::{arguments, method};
@@ -61,51 +60,41 @@ pub(super) struct Import {
 
 impl Import {
     pub(super) async fn run(&self, global: &Global) -> anyhow::Result<()> {
-        let plan = self.plan()?;
-        let mut place = self.mark.as_deref().map(read_mark).transpose()?.flatten();
+        let (plan, mark) = (self.plan()?, self.mark.as_ref().map(Mark::new));
         with_client(global, async |client| {
-            loop {
-                let imported = tokio::select! {
-                    // An interruption first: there may be no end of rows.
-                    biased;
-                    () = interrupted() => return Ok(()),
-                    imported = self.once(global, &client, &plan, place.clone()) => imported?,
-                };
-                let Some(every) = self.every else {
-                    ensure!(imported.refused == 0, "{} rows were refused", imported.refused);
-                    return Ok(());
-                };
-                // Rows may yet come with the cursor's last value.
-                let again = imported.place.filter(|_| self.cursor.is_some());
-                place = again.map(|place| Place { cursor: place.cursor, key: None });
-                tokio::select! {
-                    // An interruption first: the pause may be long.
-                    biased;
-                    () = interrupted() => return Ok(()),
-                    () = tokio::time::sleep(every) => {}
+            let work = async {
+                match self.every {
+                    Some(every) => Err(keep_importing(&client, &plan, mark.as_ref(), every, |heard| self.tell(global, heard)).await.into()),
+                    None => {
+                        let imported = import(&client, &plan, mark.as_ref(), |heard| self.tell(global, heard)).await?;
+                        ensure!(imported.refused == 0, "{} rows were refused", imported.refused);
+                        Ok(())
+                    }
                 }
+            };
+            tokio::select! {
+                // An interruption first: there may be no end of rows.
+                biased;
+                () = interrupted() => Ok(()),
+                ended = work => ended,
             }
         })
         .await
     }
 
-    async fn once(&self, global: &Global, client: &Client, plan: &Plan, place: Option<Place>) -> anyhow::Result<Imported> {
-        let imported = import(client, plan, place, |so_far, refused| match refused {
-            Some((key, reason)) if global.json => say!("{}", json!({"row": key, "refused": reason})),
-            Some((key, reason)) => say!("refused   {} {key}: {reason}", self.key),
-            None => {
-                if let Some(error) = self.keep(so_far).err() {
-                    tracing::warn!(%error, "how far the import is could not be kept: rows are read again next time, and known then");
-                }
+    fn tell(&self, global: &Global, heard: Heard<'_>) {
+        match heard {
+            Heard::Refused { key, reason } if global.json => say!("{}", json!({"row": key, "refused": reason})),
+            Heard::Refused { key, reason } => say!("refused   {} {key}: {reason}", self.key),
+            Heard::Ended(Imported { new, known, refused, .. }) => match global.json {
+                true => say!("{}", json!({"new": new, "known": known, "refused": refused})),
+                false => say!("{new} rows imported, {known} known before, {refused} refused"),
+            },
+            Heard::Failed(error) => tracing::warn!(%error, "the import failed and is tried again"),
+            Heard::Unmarked(error) => {
+                tracing::warn!(%error, "how far the import is could not be kept: rows are read again next time, and known then");
             }
-        })
-        .await?;
-        let Imported { new, known, refused, .. } = imported;
-        match global.json {
-            true => say!("{}", json!({"new": new, "known": known, "refused": refused})),
-            false => say!("{new} rows imported, {known} known before, {refused} refused"),
         }
-        Ok(imported)
     }
 
     fn plan(&self) -> anyhow::Result<Plan> {
@@ -128,35 +117,12 @@ impl Import {
             parameters: of_rows.chain(always).collect(),
         })
     }
-
-    /// Writes down how far it is, whole or not at all.
-    fn keep(&self, imported: &Imported) -> anyhow::Result<()> {
-        let (Some(file), Some(cursor)) = (&self.mark, imported.place.as_ref().and_then(|place| place.cursor.as_ref())) else {
-            return Ok(());
-        };
-        let new = file.with_extension("new");
-        let write = std::fs::write(&new, json!({"cursor": cursor}).to_string()).and_then(|()| std::fs::rename(&new, file));
-        write.with_context(|| format!("cannot write {}", file.display()))
-    }
 }
 
 /// The database of a URL, completed from the environment.
 pub(super) fn target(url: &str) -> anyhow::Result<Target> {
     let target = Target::parse(url)?;
     target.completed(|name| std::env::var(name).ok()).with_context(|| format!("cannot use {target}"))
-}
-
-/// Where an earlier command ended.
-fn read_mark(file: &Path) -> anyhow::Result<Option<Place>> {
-    let text = match std::fs::read_to_string(file) {
-        Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error).with_context(|| format!("cannot read {}", file.display())),
-    };
-    let Some(cursor) = serde_json::from_str::<Json>(&text).ok().and_then(|mark| mark["cursor"].as_str().map(str::to_owned)) else {
-        bail!("{} does not say how far an import is: remove it to begin at the beginning", file.display());
-    };
-    Ok(Some(Place { cursor: Some(cursor), key: None }))
 }
 
 fn pair(text: &str) -> Result<(Name, String), String> {

@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use caps_certs_gen::Layer;
-use caps_frontend::Client;
+use caps_frontend::paths::{Ends, Path};
+use caps_frontend::{Client, Paths};
 use caps_model::Name;
 use caps_model::messages::cabinet::{ReplicaRole, ReplicaStatus};
 use caps_model::messages::host::HostStatus;
@@ -23,8 +24,8 @@ use crate::output::{self, micros};
 
 /// Show sites, nodes, leader, positions, round-trip times and certificates.
 ///
-/// What a host says of itself and of the replicas; a node that nobody answers for is shown with the reason. Below, what is to be done in the world
-/// and is not done yet, such as mail for a server that is away. Of several cabinets, one is shown
+/// What a host says of itself and of the replicas; a node that nobody answers for is shown with the reason. Below, what the hosts measure between
+/// sites, and what is to be done in the world and is not done yet, such as mail for a server that is away. Of several cabinets, one is shown
 /// at a time: the one that the front end works with, or --cabinet.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  caps status\n  caps status --json\n  caps status --as admin\n  caps status --cabinet archive")]
@@ -50,6 +51,7 @@ impl Status {
 pub(crate) struct Picture {
     cabinet: Name,
     rows: Vec<Row>,
+    paths: Paths,
     effects: Option<Effects>,
     refusals: u64,
 }
@@ -69,19 +71,31 @@ impl Picture {
     pub(crate) async fn take(deployment: &Deployment, cabinet: &Cabinet, client: &Client) -> anyhow::Result<Self> {
         let first = client.status().await?;
         let replicas: BTreeMap<String, Result<ReplicaStatus, String>> = first.replicas.iter().cloned().collect();
-        let mut rows = Vec::new();
+        let mut rows: Vec<Row> = Vec::new();
         for node in deployment.nodes.iter().filter(|node| node.cabinets.contains(&cabinet.name)) {
-            let mut row = match node.layer {
+            let row = match node.layer {
                 Layer::Cabinet => replica_row(client.overlay(), node, replicas.get(node.identity.uri())).await,
                 Layer::Host => host_row(client, node).await,
                 Layer::FrontEnd => front_end_row(node),
             };
-            // What the peer proved itself with counts; for those out of reach, what is on this machine.
-            row.certificate_expires = row.certificate_expires.or_else(|| crate::node::certificate_end(deployment, &node.name));
             rows.push(row);
         }
+        let peers: BTreeMap<String, i64> = rows
+            .iter()
+            .filter_map(|row| row.host.as_ref())
+            .flat_map(|host| host.peers.iter().map(|peer| (peer.identity.clone(), peer.certificate_expires)))
+            .collect();
+        for row in &mut rows {
+            if row.node.layer == Layer::FrontEnd && peers.contains_key(row.node.identity.uri()) {
+                "up".clone_into(&mut row.state);
+            }
+            // What the node proved itself with to us or to a host counts; for those out of reach, what is on this machine.
+            let proved = row.certificate_expires.or_else(|| peers.get(row.node.identity.uri()).copied());
+            row.certificate_expires = proved.or_else(|| crate::node::certificate_end(deployment, &row.node.name));
+        }
+        let paths = Paths::of(rows.iter().filter_map(|row| Some((&row.node.identity, row.host.as_ref()?))));
         let effects = Effects::take(client).await;
-        Ok(Self { cabinet: cabinet.name.clone(), rows, effects, refusals: client.overlay().refusals() })
+        Ok(Self { cabinet: cabinet.name.clone(), rows, paths, effects, refusals: client.overlay().refusals() })
     }
 
     /// For people.
@@ -106,15 +120,31 @@ impl Picture {
                 certificate,
             ]);
         }
+        let mut paths = output::table(&["PATH", "RTT", "LOSS"]);
+        for ((one, other), path) in self.paths.iter() {
+            let rtt = micros(u64::try_from(path.round_trip.as_micros()).unwrap_or(u64::MAX)).to_string();
+            let between = if one == other { format!("within {one}") } else { format!("{one} - {other}") };
+            paths.add_row([between, rtt, format!("{:.1} %", path.loss * 100.0)]);
+        }
+        let paths = if paths.is_empty() { String::new() } else { format!("\n{paths}") };
         let effects = self.effects.as_ref().and_then(Effects::line).map_or(String::new(), |line| format!("\n{line}"));
-        format!("{table}{effects}")
+        format!("{table}{paths}{effects}")
     }
 
     /// For programs.
     pub(crate) fn json(&self) -> Json {
         let nodes: Vec<Json> = self.rows.iter().map(Row::json).collect();
         let effects = self.effects.as_ref().map(Effects::json);
-        json!({"cabinet": self.cabinet.as_str(), "nodes": nodes, "effects": effects, "refused_connections": self.refusals})
+        let path = |((one, other), path): (&Ends, &Path)| {
+            json!({
+                "sites": [one, other], "rtt_us": u64::try_from(path.round_trip.as_micros()).unwrap_or(u64::MAX),
+                "loss": path.loss, "measured": path.measured,
+            })
+        };
+        let paths: Vec<Json> = self.paths.iter().map(path).collect();
+        json!({
+            "cabinet": self.cabinet.as_str(), "nodes": nodes, "paths": paths, "effects": effects, "refused_connections": self.refusals,
+        })
     }
 }
 
@@ -130,8 +160,13 @@ impl Row {
                 "quarantined_files": replica.quarantined,
             })
         });
-        let host =
-            self.host.as_ref().map(|host| json!({"calls": host.calls, "conflicts": host.conflicts, "subscriptions": host.subscriptions}));
+        let host = self.host.as_ref().map(|host| {
+            let took = |percent| host.latencies.percentile(percent).map(|took| u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
+            json!({
+                "calls": host.calls, "conflicts": host.conflicts, "subscriptions": host.subscriptions,
+                "took_us": {"p50": took(50), "p99": took(99)},
+            })
+        });
         json!({
             "site": self.node.site, "node": self.node.name, "layer": self.node.layer.number(), "identity": self.node.identity.uri(),
             "state": self.state, "replica": replica, "host": host,
@@ -176,7 +211,7 @@ async fn host_row(client: &Client, node: &Node) -> Row {
     }
 }
 
-/// Front ends come and go: nobody keeps a list of them.
+/// Front ends come and go: nobody keeps a list of them, and only those that a host is connected to are known to be up.
 fn front_end_row(node: &Node) -> Row {
     Row { node: node.clone(), state: "front end".to_owned(), replica: None, host: None, round_trip: None, certificate_expires: None }
 }

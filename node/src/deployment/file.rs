@@ -56,6 +56,10 @@ pub(super) struct Node {
     pub(super) mail: Option<Spanned<front_end::file::Mail>>,
     #[serde(default)]
     pub(super) webhooks: Vec<Spanned<front_end::file::Webhook>>,
+    #[serde(default)]
+    pub(super) imports: Vec<Spanned<front_end::file::Import>>,
+    #[serde(default)]
+    pub(super) exports: Vec<Spanned<front_end::file::Export>>,
 }
 
 #[derive(Deserialize)]

@@ -1,6 +1,7 @@
-//! What a front end serves to the outside: web pages and services, mail, webhooks.
+//! What a front end serves to the outside: web pages and services, mail, webhooks, other databases.
 
 pub(super) mod check;
+mod databases;
 pub(super) mod file;
 
 use std::net::SocketAddr;
@@ -10,6 +11,7 @@ use std::time::Duration;
 use anyhow::Context;
 use caps_adapters::tls::{Tls, TlsError};
 use caps_adapters::web::webhook::{Endpoint, Secrets, Target};
+use caps_frontend::sql;
 
 /// What a node of layer 4 serves while `caps run` runs it. One that serves nothing is what commands act as.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -20,6 +22,10 @@ pub struct FrontEnd {
     pub mail: Option<Mail>,
     /// The endpoints that it sends webhooks to.
     pub webhooks: Vec<Webhook>,
+    /// What it reads from other databases.
+    pub imports: Vec<Import>,
+    /// The tables of other databases that it keeps equal to what the cabinet says.
+    pub exports: Vec<Export>,
 }
 
 /// The console and the web services.
@@ -67,6 +73,26 @@ pub struct Webhook {
     pub authorities: Option<PathBuf>,
     /// How long it waits before it tries again, the first time; then twice as long each time.
     pub retry: Duration,
+}
+
+/// Rows of another database that become calls.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Import {
+    /// Its name: how far it is, is kept under it.
+    pub name: String,
+    /// What is read, and what is called; the database is yet to be completed from the environment.
+    pub plan: sql::Import,
+    /// How long after the end of the rows they are looked for again.
+    pub every: Duration,
+}
+
+/// Objects that become the rows of another database's table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Export {
+    /// Its name.
+    pub name: String,
+    /// What becomes rows; the database is yet to be completed from the environment.
+    pub plan: sql::Export,
 }
 
 /// A certificate chain and its key, as PEM files.
@@ -118,6 +144,7 @@ impl Webhook {
 impl FrontEnd {
     /// Whether there is something to run.
     pub fn serves(&self) -> bool {
-        self.web.is_some() || self.mail.is_some() || !self.webhooks.is_empty()
+        let Self { web, mail, webhooks, imports, exports } = self;
+        web.is_some() || mail.is_some() || !webhooks.is_empty() || !imports.is_empty() || !exports.is_empty()
     }
 }

@@ -1,6 +1,7 @@
-//! A node of layer 4 that serves the outside: the console and the web services, mail, and webhooks.
+//! A node of layer 4 that serves the outside: the console and the web services, mail, webhooks, and other databases.
 
-mod carriage;
+mod databases;
+mod job;
 mod mail;
 mod web;
 mod webhooks;
@@ -10,7 +11,7 @@ use std::time::Duration;
 use caps_frontend::Client;
 use caps_frontend::web::Server;
 
-use self::carriage::Carriage;
+use self::job::Job;
 use self::mail::MailGateway;
 use super::running::Part;
 use super::{Place, Running, leaf_in};
@@ -21,7 +22,8 @@ use crate::deployment::{Deployment, Node};
 pub(super) struct FrontEnd {
     mail: Option<MailGateway>,
     web: Option<Server>,
-    webhooks: Vec<Carriage>,
+    /// Webhooks that are sent, and other databases that are read and written.
+    jobs: Vec<Job>,
 }
 
 /// Joins the overlay as a leaf, and serves.
@@ -36,25 +38,26 @@ pub(super) async fn start(deployment: &Deployment, node: &Node, place: Place) ->
         Some(settings) => Some(web::start(settings, client.clone()).await?),
         None => None,
     };
-    let webhooks = webhooks::start(&node.front_end.webhooks, &client)?;
+    let mut jobs = webhooks::start(&node.front_end.webhooks, &client)?;
+    jobs.extend(databases::start(&node.front_end, &deployment.data_of(node, deployment.cabinet_of(node)), &client)?);
     let web_at = web.as_ref().map(|web| tracing::field::display(web.local_address()));
     let mail_at = mail.as_ref().and_then(MailGateway::local_address).map(tracing::field::display);
     tracing::info!(node = %node.identity, cabinet = %deployment.cabinet_of(node).name, mail = mail_at, web = web_at, "serving");
-    Ok(Running::new(overlay, Part::FrontEnd(FrontEnd { mail, web, webhooks })))
+    Ok(Running::new(overlay, Part::FrontEnd(FrontEnd { mail, web, jobs })))
 }
 
 impl FrontEnd {
     /// Takes nothing new from the outside, and finishes what was accepted.
     pub(super) async fn stop(self) {
-        self.webhooks.iter().for_each(Carriage::stop);
+        self.jobs.iter().for_each(Job::stop);
         if let Some(web) = self.web {
             web.shutdown().await;
         }
         if let Some(mail) = self.mail {
             mail.stop().await;
         }
-        for webhooks in self.webhooks {
-            webhooks.ended().await;
+        for job in self.jobs {
+            job.ended().await;
         }
     }
 }

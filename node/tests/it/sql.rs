@@ -214,6 +214,60 @@ fn a_table_follows_the_cabinet_and_goes_on_after_a_kill() {
     assert!(site.fail(&["export", "case", "--to", "oracle://x"]).contains("a database is postgres://"));
 }
 
+/// What the deployment file says of other databases, a front end does for as long as it runs, and goes on with after a kill.
+#[test]
+fn a_front_end_reads_and_writes_other_databases_by_itself() {
+    let site = Site::found();
+    let _store = site.start("store-lund");
+    let _host = site.start("host-lund");
+    filed(&site);
+    let (staff, reports) = (site.path("staff.db"), site.path("reports.db"));
+    sqlite(&staff, "CREATE TABLE staff (id INTEGER PRIMARY KEY, full_name TEXT, changed INTEGER NOT NULL)");
+    sqlite(&staff, "INSERT INTO staff VALUES (1, 'Björn', 1), (2, NULL, 1)");
+    let mut file = std::fs::read_to_string(site.path("caps.toml")).unwrap();
+    let at = file.find("name = \"desk-lund\"\n").unwrap();
+    let end = file[at..].find("\n\n").map_or(file.len(), |end| at + end + 1);
+    file.insert_str(
+        end,
+        r#"
+[[node.imports]]
+name = "staff"
+from = "sqlite:staff.db"
+query = "SELECT * FROM staff"
+key = "id"
+cursor = "changed"
+call = "casedesk.add_agent"
+map = { name = "full_name" }
+every = "1s"
+
+[[node.exports]]
+name = "agents"
+to = "sqlite:reports.db?mode=rwc"
+entity = "agent"
+columns = ["name"]
+"#,
+    );
+    std::fs::write(site.path("caps.toml"), file).unwrap();
+    let names = || match reports.exists() && sqlite(&reports, "SELECT COUNT(*) FROM sqlite_master WHERE name = 'agent'").trim() == "1" {
+        true => sqlite(&reports, "SELECT name FROM agent ORDER BY name").lines().map(str::to_owned).collect(),
+        false => Vec::new(),
+    };
+    let until = |what: &str, expected: &[&str]| crate::office::until(what, || (names() == expected).then_some(()));
+    let front_end = site.start("desk-lund");
+    // Astrid was there before; the row without a name is refused, and keeps no other one back.
+    until("one row is an agent", &["Astrid", "Björn"]);
+    sqlite(&staff, "INSERT INTO staff VALUES (3, 'Cecilia', 2)");
+    until("a new row is one, too", &["Astrid", "Björn", "Cecilia"]);
+    drop(front_end);
+    sqlite(&staff, "INSERT INTO staff VALUES (4, 'David', 3)");
+    let front_end = site.start("desk-lund");
+    until("it goes on after a kill", &["Astrid", "Björn", "Cecilia", "David"]);
+    assert!(std::fs::read_to_string(site.path("data/desk-lund/main/imports/staff.mark")).unwrap().contains('3'));
+    assert!(front_end.terminate());
+    let agents: Json = serde_json::from_str(&site.succeed(&["query", "agent", "--count", "--json"])).unwrap();
+    assert_eq!(agents["count"], 4, "each row was one call");
+}
+
 /// The statements of SQL.md, in order.
 fn reports() -> Vec<String> {
     let page = include_str!("../../store/SQL.md");

@@ -10,7 +10,7 @@ use caps_model::{Filter, Name, Object, Position, Query, Value, ValueKind};
 use crate::{Client, ClientError, Subscription};
 
 /// What becomes rows, and where.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Export {
     /// The database.
     pub target: Target,

@@ -10,11 +10,12 @@ use caps_model::{CommitId, Name, Record, Schema, Value, ValueKind};
 use futures_util::StreamExt;
 use futures_util::stream;
 
+use super::Mark;
 use crate::web::input;
-use crate::{Client, ClientError};
+use crate::{Client, ClientError, MethodCall};
 
 /// What is read, and what is called with it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Import {
     /// The database.
     pub target: Target,
@@ -29,7 +30,7 @@ pub struct Import {
 }
 
 /// Where an argument comes from.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
     /// The next column. A null gives no argument.
     Column,
@@ -38,7 +39,7 @@ pub enum Source {
 }
 
 /// What came of it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Imported {
     /// Rows that were called with for the first time.
     pub new: u64,
@@ -46,8 +47,6 @@ pub struct Imported {
     pub known: u64,
     /// Rows that the module refused, or that are no arguments.
     pub refused: u64,
-    /// After the last row.
-    pub place: Option<Place>,
 }
 
 /// Why it did not come to its end. Going on later misses nothing and repeats nothing.
@@ -70,36 +69,88 @@ impl From<SqlError> for ImportError {
     }
 }
 
-/// Calls with each row after a place, in order as far as anybody can tell the difference. `refused` is told the key of each row that was refused, and why.
+impl ImportError {
+    /// Whether it may do better by itself: somebody is away.
+    fn is_passing(&self) -> bool {
+        match self {
+            Self::Rows(ExtractError::Sql(error)) => error.is_of_connection(),
+            Self::Caps(error) => !matches!(error, ClientError::Refused(_)),
+            Self::Rows(ExtractError::Null { .. }) | Self::Unfit(_) => false,
+        }
+    }
+}
+
+/// What is told while an import goes on.
+#[derive(Debug)]
+pub enum Heard<'a> {
+    /// A row was refused.
+    Refused {
+        /// Its key.
+        key: &'a str,
+        /// Why.
+        reason: String,
+    },
+    /// There are no more rows for now.
+    Ended(&'a Imported),
+    /// Somebody is away. It is tried again.
+    Failed(&'a ImportError),
+    /// How far it is could not be written down: rows are read again next time, and known then.
+    Unmarked(std::io::Error),
+}
+
+/// Imports, and again `every` so often after each end. Whoever is away is waited for, so this ends only with what somebody has to mend.
+pub async fn keep_importing(
+    client: &Client,
+    plan: &Import,
+    mark: Option<&Mark>,
+    every: Duration,
+    mut told: impl FnMut(Heard<'_>),
+) -> ImportError {
+    loop {
+        match import(client, plan, mark, &mut told).await {
+            Err(error) if error.is_passing() => told(Heard::Failed(&error)),
+            Err(error) => return error,
+            Ok(_) => {}
+        }
+        tokio::time::sleep(every).await;
+    }
+}
+
+/// Calls with each row, in order as far as anybody can tell the difference. With a mark it goes on where an earlier import ended, from the last cursor
+/// on: rows may yet have come with it.
 pub async fn import(
     client: &Client,
     import: &Import,
-    after: Option<Place>,
-    mut told: impl FnMut(&Imported, Option<(&str, String)>),
+    mark: Option<&Mark>,
+    mut told: impl FnMut(Heard<'_>),
 ) -> Result<Imported, ImportError> {
     let schemas = client.schemas().await?.schemas;
     let method = method(&schemas, import).map_err(ImportError::Unfit)?;
+    let mut at = mark.map_or(Ok(None), Mark::read).map_err(|error| ImportError::Unfit(error.to_string()))?;
     let mut connection = Connection::open(&import.target, PATIENCE).await?;
-    let mut imported = Imported { place: after, ..Imported::default() };
+    let mut imported = Imported::default();
     loop {
-        let rows = import.extract.page(&mut connection, imported.place.as_ref(), PAGE).await?;
+        let rows = import.extract.page(&mut connection, at.as_ref(), PAGE).await?;
         let Some((last, _)) = rows.last() else { break };
         let place = last.clone();
-        let mut calls = stream::iter(&rows).map(|row| call(client, import, method, row)).buffered(AT_ONCE);
+        let mut calls = stream::iter(rows).map(|row| call(client, import, method, row)).buffered(AT_ONCE);
         while let Some((key, called)) = calls.next().await {
             match called? {
                 Called::New => imported.new += 1,
                 Called::Known => imported.known += 1,
                 Called::Refused(reason) => {
                     imported.refused += 1;
-                    told(&imported, Some((key, reason)));
+                    told(Heard::Refused { key: &key, reason });
                 }
             }
         }
-        imported.place = Some(place);
-        told(&imported, None);
+        if let Some(error) = mark.and_then(|mark| mark.keep(&place).err()) {
+            told(Heard::Unmarked(error));
+        }
+        at = Some(place);
     }
     connection.close().await;
+    told(Heard::Ended(&imported));
     Ok(imported)
 }
 
@@ -109,19 +160,15 @@ enum Called {
     Refused(String),
 }
 
-async fn call<'r>(
-    client: &Client,
-    import: &Import,
-    method: &Method,
-    (place, texts): &'r TextRow,
-) -> (&'r str, Result<Called, ClientError>) {
-    let key = place.key.as_deref().unwrap_or_default();
-    let arguments = match arguments(import, method, texts) {
+/// With the key of the row.
+async fn call(client: &Client, import: &Import, method: &Method, (place, texts): TextRow) -> (String, Result<Called, ClientError>) {
+    let key = place.key.clone().unwrap_or_default();
+    let arguments = match arguments(import, method, &texts) {
         Ok(arguments) => arguments,
         Err(reason) => return (key, Ok(Called::Refused(reason))),
     };
-    let commit = commit_of(import, place, &arguments);
-    let called = client.call_again(None, commit, import.module.clone(), import.method.clone(), arguments).await;
+    let commit = commit_of(import, &place, &arguments);
+    let called = client.call_again(MethodCall::new(commit, import.module.clone(), import.method.clone(), arguments)).await;
     let called = match called {
         Ok(called) if called.repeated => Ok(Called::Known),
         Ok(_) => Ok(Called::New),

@@ -5,6 +5,8 @@
 
 pub mod export;
 pub mod import;
+pub mod mark;
 
 pub use export::{Export, ExportError, export};
-pub use import::{Import, ImportError, Imported, Source, import};
+pub use import::{Heard, Import, ImportError, Imported, Source, import, keep_importing};
+pub use mark::Mark;

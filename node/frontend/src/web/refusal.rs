@@ -56,6 +56,7 @@ impl Refusal {
             codes::NOT_ALLOWED => 403,
             codes::NOT_FOUND => 404,
             codes::CONFLICT | codes::SEALED | codes::COMMIT_ID_TAKEN => 409,
+            codes::NOT_AS_EXPECTED => 412,
             codes::INVALID_QUERY | codes::MALFORMED => 400,
             _ => 422,
         };

@@ -3,15 +3,17 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+use caps_model::messages::latencies::Latencies;
+
 /// The latest samples, the oldest first.
 #[derive(Debug, Default)]
 pub(crate) struct Samples(VecDeque<Sample>);
 
 /// What was measured of one host at one time.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Measured {
-    /// Calls that it has answered since it was started.
-    pub(crate) calls: u64,
+    /// How long the calls took that it has answered since it was started.
+    pub(crate) latencies: Latencies,
     /// How long it took to answer a ping.
     pub(crate) round_trip: Duration,
 }
@@ -40,7 +42,15 @@ impl Samples {
     pub(crate) fn rates(&self, host: &str) -> Vec<Stretch> {
         self.stretches(host, |before, at, measured| {
             let (since, earlier) = before?;
-            Some(measured.calls.saturating_sub(earlier.calls) as f64 / (at - since).as_secs_f64())
+            Some(measured.latencies.since(&earlier.latencies).count() as f64 / (at - since).as_secs_f64())
+        })
+    }
+
+    /// What 99 of 100 calls took at most, in milliseconds, from each sample to the next. Where there were none there is a gap.
+    pub(crate) fn latencies(&self, host: &str) -> Vec<Stretch> {
+        self.stretches(host, |before, _, measured| {
+            let (_, earlier) = before?;
+            Some(measured.latencies.since(&earlier.latencies).percentile(99)?.as_secs_f64() * 1e3)
         })
     }
 
@@ -50,20 +60,24 @@ impl Samples {
     }
 
     /// What `value` makes of each sample and the one before it. Where nobody looked, the host did not answer or was started anew, there is a gap.
-    fn stretches(&self, host: &str, value: impl Fn(Option<(Duration, Measured)>, Duration, Measured) -> Option<f64>) -> Vec<Stretch> {
+    fn stretches(&self, host: &str, value: impl Fn(Option<(Duration, &Measured)>, Duration, &Measured) -> Option<f64>) -> Vec<Stretch> {
         let mut stretches: Vec<Stretch> = vec![Stretch::new()];
-        let mut last: Option<(Duration, Measured)> = None;
+        let mut last: Option<(Duration, &Measured)> = None;
         for Sample { at, hosts } in &self.0 {
-            let measured = hosts.get(host).copied();
-            let follows = |(since, earlier): &(Duration, Measured)| {
-                *at - *since <= GAP_MIN && measured.is_some_and(|measured| measured.calls >= earlier.calls)
+            let measured = hosts.get(host);
+            let follows = |(since, earlier): &(Duration, &Measured)| {
+                let is_later = |measured: &Measured| measured.latencies.count() >= earlier.latencies.count();
+                *at - *since <= GAP_MIN && measured.is_some_and(is_later)
             };
             let before = last.filter(follows);
             if before.is_none() {
                 stretches.push(Stretch::new());
             }
             let value = measured.and_then(|measured| value(before, *at, measured));
-            stretches.last_mut().expect("there was one from the start").extend(value.map(|value| (*at, value)));
+            match value {
+                Some(value) => stretches.last_mut().expect("there was one from the start").push((*at, value)),
+                None => stretches.push(Stretch::new()),
+            }
             last = measured.map(|measured| (*at, measured));
         }
         stretches.retain(|stretch| !stretch.is_empty());
@@ -91,7 +105,8 @@ mod tests {
     fn samples(taken: &[(u64, Option<u64>)]) -> Samples {
         let mut samples = Samples::default();
         for (at, calls) in taken {
-            let measured = calls.map(|calls| ("a".to_owned(), Measured { calls, round_trip: Duration::from_millis(*at) }));
+            let measured =
+                calls.map(|calls| ("a".to_owned(), Measured { latencies: Latencies::of([calls]), round_trip: Duration::from_millis(*at) }));
             samples.take(Duration::from_secs(*at), measured.into_iter().collect());
         }
         samples
@@ -108,6 +123,8 @@ mod tests {
         assert_eq!(seconds(&samples.rates("a")), [vec![(13, 20.0), (16, 0.0), (18, 0.5)]]);
         assert_eq!(seconds(&samples.round_trips("a")), [vec![(10, 10.0), (13, 13.0), (16, 16.0), (18, 18.0)]]);
         assert!(samples.rates("b").is_empty());
+        // All within 64 microseconds; nothing was called between 13 s and 16 s.
+        assert_eq!(seconds(&samples.latencies("a")), [vec![(13, 0.064)], vec![(18, 0.064)]]);
     }
 
     #[test]

@@ -14,7 +14,7 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::refusal::Trouble;
-use crate::Client;
+use crate::{Client, ClientError};
 
 /// What a browser or a program shows to be let in: `<session>.<user>`.
 #[derive(Clone, PartialEq, Eq)]
@@ -172,9 +172,12 @@ impl Visitors {
         visitor
     }
 
-    /// Forgets a visitor.
-    pub(crate) fn forget(&self, ticket: &Ticket) {
+    /// Forgets a visitor, and ends the session at every host. `stranger` is used up for it: whoever has the visitor's own client at hand must not go on
+    /// as the front end's node.
+    pub(crate) async fn end(&self, ticket: &Ticket, stranger: Client) -> Result<(), ClientError> {
         self.lock().remove(&ticket.session.0);
+        stranger.resume_session(Some(ticket.session.clone()));
+        stranger.logout().await
     }
 
     fn keep(&self, ticket: &Ticket, visitor: Arc<Visitor>) {

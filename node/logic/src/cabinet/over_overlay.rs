@@ -5,10 +5,11 @@ use std::sync::RwLock;
 use bytes::Bytes;
 use caps_model::messages::blobs::{self, Answer, Question};
 use caps_model::messages::cabinet::{self, Committed, ReplicaStatus};
+use caps_model::messages::host::{self, Peer};
 use caps_model::messages::inspect::{Inspect, Inspected};
 use caps_model::messages::{AskOutcome, Get, Got, History, Latest, Objects, Outcome, Subscribe, Timeline, Update};
 use caps_model::{Commit, Query, Services, Wire, codec};
-use caps_overlay::{CallError, CallOptions, Identity, Layer, MethodId, Overlay, Replies, Retry, To};
+use caps_overlay::{CallError, CallOptions, Identity, Layer, MethodId, Overlay, PeerStatus, Replies, Retry, To};
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, join_all};
 use tokio::time::Instant;
@@ -132,6 +133,23 @@ impl CabinetPort for OverlayCabinet {
             join_all(asked).await
         }
         .boxed()
+    }
+
+    fn peers(&self) -> Vec<Peer> {
+        let Ok(overlay) = self.overlay() else { return Vec::new() };
+        overlay.peers().into_iter().take(host::PEERS_MAX).map(peer).collect()
+    }
+}
+
+fn peer(status: PeerStatus) -> Peer {
+    // A share is 0 to 1; what is not a number becomes 0.
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 0 and a million")]
+    let loss_ppm = (status.loss.clamp(0.0, 1.0) * 1e6) as u32;
+    Peer {
+        identity: status.identity.to_string(),
+        rtt_us: u64::try_from(status.rtt.as_micros()).unwrap_or(u64::MAX),
+        loss_ppm,
+        certificate_expires: status.certificate_expires.saturating_mul(1_000_000),
     }
 }
 

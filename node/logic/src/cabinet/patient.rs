@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use caps_model::messages::blobs::{Answer, Question};
 use caps_model::messages::cabinet::{Committed, ReplicaStatus};
+use caps_model::messages::host::Peer;
 use caps_model::messages::inspect::{Inspect, Inspected};
 use caps_model::messages::{AskOutcome, Get, Got, History, Latest, Objects, Outcome, Subscribe, Timeline};
 use caps_model::{Commit, Query};
@@ -97,6 +98,10 @@ impl CabinetPort for PatientCabinet {
 
     fn replicas(&self, ask: Ask) -> BoxFuture<'_, Vec<(String, Result<ReplicaStatus, String>)>> {
         self.cabinet.replicas(ask)
+    }
+
+    fn peers(&self) -> Vec<Peer> {
+        self.cabinet.peers()
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use caps_model::commit::REASON_BYTES_MAX;
 use caps_model::messages::cabinet::Committed;
-use caps_model::messages::host::{Call, Called};
+use caps_model::messages::host::{Call, Called, EXPECTED_MAX};
 use caps_model::messages::{AskOutcome, Outcome};
 use caps_model::{Author, Commit, CommitId, Name, ObjectId, Position, Record, Value};
 use caps_overlay::Identity;
@@ -72,9 +72,20 @@ impl Host {
     /// after the earlier call has been sealed, so that it cannot happen afterwards.
     pub async fn call(&self, call: Call, peer: &Identity, ask: Ask) -> Result<Called, Failure> {
         let _room = self.room.try_acquire().map_err(|_| busy())?;
-        self.counts.calls.fetch_add(1, Ordering::Relaxed);
+        let began = Instant::now();
+        let answer = self.answer(call, peer, ask).await;
+        self.counts.answered(began.elapsed());
+        answer
+    }
+
+    async fn answer(&self, call: Call, peer: &Identity, ask: Ask) -> Result<Called, Failure> {
         if call.reason.as_ref().is_some_and(|reason| reason.len() > REASON_BYTES_MAX) {
             return Err(super::malformed(format!("a reason has at most {REASON_BYTES_MAX} bytes")));
+        }
+        if call.expected.len() > EXPECTED_MAX || call.expected.iter().any(|expected| expected.versions.len() > EXPECTED_MAX) {
+            return Err(super::malformed(format!(
+                "a call expects at most {EXPECTED_MAX} objects, of at most {EXPECTED_MAX} versions each"
+            )));
         }
         let credential = Credential::of(call.session.as_ref(), peer);
         let mut principal = self.principals.presume(&credential, ask).await?;
@@ -223,7 +234,8 @@ impl Host {
     fn run_once(&self, progress: &mut Progress<'_>) -> Decision {
         let Progress { call, principal, material, births, now, .. } = progress;
         let mut tx = Transaction::new(&self.catalogue, principal, material, births, *now);
-        let outcome = self.call_module(call.module.as_str(), call.method.as_str(), &call.arguments, &mut tx);
+        let expected = tx.expect(&call.expected);
+        let outcome = expected.and_then(|()| self.call_module(call.module.as_str(), call.method.as_str(), &call.arguments, &mut tx));
         let outcome = outcome.and_then(|result| tx.conclude().map(|()| result));
         let wishes = tx.take_wishes();
         if !wishes.is_empty() {

@@ -24,6 +24,7 @@ impl From<Refusal> for Failure {
         let code = match refusal.code {
             refusals::NOT_ALLOWED => codes::NOT_ALLOWED,
             refusals::NOT_FOUND | refusals::REFERENCE | refusals::NO_SUCH_GROUP => codes::NOT_FOUND,
+            refusals::NOT_AS_EXPECTED => codes::NOT_AS_EXPECTED,
             code if refusals::OF_CONSTRAINTS.contains(&code) => codes::CONSTRAINT,
             _ => codes::REFUSED,
         };

@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 
-use caps_model::messages::host::{As, LoggedIn, Login};
+use caps_model::messages::host::{As, Call, Expected, LoggedIn, Login};
 use caps_model::messages::{AskOutcome, From as StartAt, Get, History, ObjectChange, Outcome, Subscribe, Update};
 use caps_model::schema::{Attribute, Constraint, Entity, Method, Schema};
-use caps_model::{Filter, Name, Object, ObjectId, Query, Value, ValueKind};
+use caps_model::{Filter, Name, Object, ObjectId, Position, Query, Value, ValueKind};
 use caps_overlay::Retry;
 use futures_util::future::{BoxFuture, join_all};
 use tokio::sync::mpsc;
@@ -232,6 +232,51 @@ fn two_hosts_number_without_gaps_and_without_doubles() {
 }
 
 #[test]
+fn what_a_call_expects_holds_where_its_commit_stands() {
+    const RIVALS: usize = 8;
+    for seed in 0..20 {
+        run(async {
+            let world = world(seed);
+            let hosts = [world.host("one"), world.host("other")];
+            let peer = world.member(&hosts[0], "gate", &["a"]).await;
+            let note = write(&world, &hosts[0], &peer, "first", "a").await;
+            let seen = world.cabinet.all("note")[0].version;
+            let expecting = |method, arguments, object, versions: &[Position]| {
+                let expected = vec![Expected { object, versions: versions.to_vec() }];
+                Call { expected, ..world.call(None, "notes", method, arguments) }
+            };
+            // All saw the same version, and one of them is the first: nobody's words are written over unseen.
+            let calls = (0..RIVALS).map(|number| {
+                let words = record([("note", vec![Value::Reference(note)]), ("words", vec![Value::text(format!("{number}"))])]);
+                hosts[number % 2].call(expecting("rewrite", words, note, &[Position(seen.0 - 1), seen]), &peer, now(&world))
+            });
+            let (won, lost): (Vec<_>, Vec<_>) = join_all(calls).await.into_iter().partition(Result::is_ok);
+            assert_eq!((won.len(), lost.len()), (1, RIVALS - 1), "seed {seed}");
+            for refused in lost.into_iter().filter_map(Result::err) {
+                assert!(refused.code == codes::NOT_AS_EXPECTED && refused.message.starts_with("not_as_expected: "), "{refused}");
+            }
+            // Also of an object that the method does not look at, and where nothing is changed.
+            for method in ["take", "count"] {
+                let refused = hosts[0].call(expecting(method, Record::new(), note, &[seen]), &peer, now(&world)).await.unwrap_err();
+                assert_eq!(refused.code, codes::NOT_AS_EXPECTED, "{method}");
+                hosts[0].call(expecting(method, Record::new(), note, &[]), &peer, now(&world)).await.unwrap();
+            }
+            // What one may not see is not there.
+            let other = world.member(&hosts[0], "other", &["b"]).await;
+            let refused = hosts[0].call(expecting("count", Record::new(), note, &[]), &other, now(&world)).await.unwrap_err();
+            assert!(refused.message.contains("or none that you may read"), "{refused}");
+            let many = Call {
+                expected: vec![Expected { object: note, versions: Vec::new() }; 33],
+                ..world.call(None, "notes", "count", Record::new())
+            };
+            assert_eq!(hosts[0].call(many, &peer, now(&world)).await.unwrap_err().code, codes::MALFORMED);
+            let status = hosts[0].status(now(&world)).await;
+            assert!(status.calls > 0 && status.latencies.count() == status.calls);
+        });
+    }
+}
+
+#[test]
 fn a_commit_whose_answer_got_lost_happens_once() {
     run(async {
         let world = world(4);
@@ -357,7 +402,7 @@ fn a_session_is_good_at_every_host_until_it_is_over() {
         assert_eq!(world.ask(&hosts[1], &peer, "notes", "count", Record::new()).await.unwrap_err().code, codes::NOT_ALLOWED);
         let made_up = world.call(Some(Session([7; 32])), "notes", "count", Record::new());
         assert_eq!(hosts[1].call(made_up, &peer, now(&world)).await.unwrap_err().code, codes::NO_SESSION);
-        world.clock.advance(std::time::Duration::from_secs(12 * 3_600));
+        world.clock.advance(Duration::from_secs(12 * 3_600));
         assert_eq!(hosts[1].call(count(), &peer, now(&world)).await.unwrap_err().code, codes::NO_SESSION);
     });
 }
@@ -427,7 +472,7 @@ fn subscribe(world: &World, host: &Arc<Host>, peer: &Identity, from: StartAt) ->
 
 /// Lets everything run that can. Paused time moves only when nothing else can.
 async fn settle() {
-    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
 }
 
 /// What a reader has after these updates, whose positions must only grow.
@@ -561,12 +606,12 @@ fn a_subscription_ends_with_its_session() {
         let (told, _updates) = mpsc::unbounded_channel();
         let subscribe = Subscribe::new(Query::all(Name::fixed("note")), StartAt::Present);
         let message = As { session: Some(session), message: subscribe };
-        world.clock.advance(std::time::Duration::from_secs(12 * 3_600 - 1));
+        world.clock.advance(Duration::from_secs(12 * 3_600 - 1));
         let mut told = Told(told);
         let subscription = host.subscribe(message, &peer, now(&world), &mut told);
         let later = async {
             settle().await;
-            world.clock.advance(std::time::Duration::from_secs(1));
+            world.clock.advance(Duration::from_secs(1));
         };
         assert_eq!(tokio::join!(subscription, later).0.unwrap_err().code, codes::NO_SESSION);
     });

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use caps_model::messages::blobs::{Answer, Question};
 use caps_model::messages::cabinet::{Committed, ReplicaRole, ReplicaStatus};
+use caps_model::messages::host::Peer;
 use caps_model::messages::inspect::{Counted, Inspect, Inspected};
 use caps_model::messages::{
     AskOutcome, Event, Get, Got, History, Latest, ObjectChange, Objects, Outcome, Subscribe, Timeline, Update, projected,
@@ -299,6 +300,10 @@ impl CabinetPort for MemoryCabinet {
             Ok((self.books().blobs.answer(question)?, "memory".to_owned()))
         }
         .boxed()
+    }
+
+    fn peers(&self) -> Vec<Peer> {
+        Vec::new()
     }
 
     fn replicas(&self, _: Ask) -> BoxFuture<'_, Vec<(String, Result<ReplicaStatus, String>)>> {

@@ -27,6 +27,7 @@ use bincode::{Decode, Encode};
 
 use super::cabinet::ReplicaStatus;
 use super::inspect::Inspect;
+use super::latencies::Latencies;
 use super::{AskOutcome, Get, History, Subscribe};
 use crate::{CommitId, Name, ObjectId, Position, Query, Record, Schema, Wire};
 
@@ -98,6 +99,18 @@ pub struct Call {
     pub arguments: Record,
     /// Why, for whoever reads the history; at most [`REASON_BYTES_MAX`](crate::commit::REASON_BYTES_MAX).
     pub reason: Option<String>,
+    /// What has to be so for it to happen; at most [`EXPECTED_MAX`].
+    pub expected: Vec<Expected>,
+}
+
+/// That an object is there, for whoever calls to see, and nobody has changed it since it was looked at. It holds where the commit stands, not just
+/// before it.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Expected {
+    /// The object.
+    pub object: ObjectId,
+    /// It is of one of these versions, at most [`EXPECTED_MAX`]; of any, if there are none here.
+    pub versions: Vec<Position>,
 }
 
 /// What a method answered. It is durable.
@@ -131,6 +144,23 @@ pub struct HostStatus {
     pub conflicts: u64,
     /// Live subscriptions.
     pub subscriptions: u32,
+    /// How long the calls took that it answered since it started, from their arrival to the answer.
+    pub latencies: Latencies,
+    /// The nodes that it is connected to; at most [`PEERS_MAX`].
+    pub peers: Vec<Peer>,
+}
+
+/// A node that a host is connected to: replicas, front ends and other hosts.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Peer {
+    /// Who it is.
+    pub identity: String,
+    /// The smoothed round-trip time, in microseconds.
+    pub rtt_us: u64,
+    /// Packets lost lately, of a million. Measured while calls are made.
+    pub loss_ppm: u32,
+    /// When the certificate that it proved itself with ends: microseconds since 1970.
+    pub certificate_expires: i64,
 }
 
 impl fmt::Debug for Session {
@@ -158,10 +188,22 @@ impl Wire for As<Subscribe> {
 }
 impl Wire for As<Logout> {}
 impl Wire for LoggedOut {}
-impl Wire for Call {}
+/// The second one knows what is expected.
+impl Wire for Call {
+    const SCHEMA: u8 = 2;
+}
 impl Wire for Called {}
 impl Wire for Schemas {}
-impl Wire for HostStatus {}
+/// The second one knows latencies and peers.
+impl Wire for HostStatus {
+    const SCHEMA: u8 = 2;
+}
+
+/// Objects that one call expects something of, and versions that are expected of one.
+pub const EXPECTED_MAX: usize = 32;
+
+/// Peers that a host tells of.
+pub const PEERS_MAX: usize = 512;
 
 /// The number of `login`.
 pub const LOGIN: u16 = 1;

@@ -211,6 +211,7 @@ mod tests {
                 method,
                 arguments: arguments(id),
                 reason: None,
+                expected: Vec::new(),
             })
             .unwrap()
         };

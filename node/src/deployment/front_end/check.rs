@@ -10,7 +10,7 @@ use caps_certs_gen::Layer;
 use caps_frontend::web::REQUESTS_PER_SECOND;
 use toml::Spanned;
 
-use super::{Dkim, FrontEnd, Mail, Pair, Web, Webhook, file};
+use super::{Dkim, FrontEnd, Mail, Pair, Web, Webhook, databases, file};
 use crate::deployment::Node;
 use crate::deployment::check::{Complaint, address, complain};
 use crate::deployment::file::Node as Written;
@@ -23,16 +23,23 @@ pub(in super::super) fn front_ends(base: &Path, domain: &str, nodes: &mut [Node]
             written.web.as_ref().map(Spanned::span),
             written.mail.as_ref().map(Spanned::span),
             written.webhooks.first().map(Spanned::span),
+            written.imports.first().map(Spanned::span),
+            written.exports.first().map(Spanned::span),
         ];
         let place = places.into_iter().flatten().map(|span| span.start).next();
         if let Some(place) = place.filter(|_| node.layer != Layer::FrontEnd) {
-            let problem = format!("{} is of layer {}: web, mail and webhooks are for front ends, layer 4", node.name, node.layer.number());
+            let problem = format!(
+                "{} is of layer {}: web, mail, webhooks, imports and exports are for front ends, layer 4",
+                node.name,
+                node.layer.number()
+            );
             return Err((place, problem));
         }
         let web = written.web.as_ref().map(|web| self::web(base, node, web.get_ref(), &mut taken)).transpose()?;
         let mail = written.mail.as_ref().map(|mail| self::mail(base, domain, node, mail, &mut taken)).transpose()?;
         let webhooks = webhooks(base, &written.webhooks)?;
-        node.front_end = FrontEnd { web, mail, webhooks };
+        let (imports, exports) = (databases::imports(base, &written.imports)?, databases::exports(base, &written.exports)?);
+        node.front_end = FrontEnd { web, mail, webhooks, imports, exports };
     }
     Ok(())
 }
@@ -139,7 +146,8 @@ fn host(text: &Spanned<String>) -> Result<String, Complaint> {
     }
 }
 
-fn is_label(text: &str) -> bool {
+/// Whether it is one part of a host name, which is also a sane name for a file.
+pub(super) fn is_label(text: &str) -> bool {
     !text.is_empty() && text.len() <= 63 && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
 }
 
@@ -192,6 +200,7 @@ const WEBHOOKS_MAX: usize = 16;
 #[cfg(test)]
 mod tests {
     use std::path::Path;
+    use std::time::Duration;
 
     use crate::deployment::Deployment;
 
@@ -221,6 +230,21 @@ retry = "5s"
 endpoint = "crm"
 url = "https://crm.example/hooks/s3cret"
 secret = "crm.secret"
+
+[[node.imports]]
+name = "staff"
+from = "sqlite:staff.db"
+query = "SELECT * FROM staff"
+key = "id"
+call = "people.add_user"
+map = { login = "login", name = "full_name" }
+set = { password = "changeme please" }
+
+[[node.exports]]
+name = "bi"
+to = "postgres://writer:s3cret@bi.example/bi"
+entity = "case"
+filter = "status != closed"
 "#;
 
     fn parse(text: &str) -> Result<Deployment, String> {
@@ -236,7 +260,16 @@ secret = "crm.secret"
         assert_eq!((mail.host.as_str(), mail.recipients.as_slice()), ("gateway-lund.pumps.example", &["@pumps.example".to_owned()][..]));
         assert!(!deployment.node("store-lund").unwrap().front_end.serves());
         let [webhook] = front_end.webhooks.as_slice() else { panic!("one endpoint: {:?}", front_end.webhooks) };
-        assert_eq!((webhook.secret.as_path(), webhook.retry), (Path::new("etc/crm.secret"), std::time::Duration::from_secs(5)));
+        assert_eq!((webhook.secret.as_path(), webhook.retry), (Path::new("etc/crm.secret"), Duration::from_secs(5)));
+        let ([import], [export]) = (front_end.imports.as_slice(), front_end.exports.as_slice()) else { panic!("{front_end:?}") };
+        assert_eq!((import.every, import.plan.target.to_string().as_str()), (Duration::from_secs(60), "sqlite://etc/staff.db"));
+        // Columns stand in the order of their parameters, and what is always the same comes last.
+        let parameters: Vec<&str> = import.plan.parameters.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!((parameters, import.plan.extract.columns.join(",").as_str()), (vec!["login", "name", "password"], "login,full_name"));
+        assert_eq!(
+            (export.plan.table.as_str(), export.plan.filter.to_string().as_str(), export.plan.follow),
+            ("case", "status != closed", true)
+        );
         let with = parse(
             &GOOD.replace("retry =", "certificate = \"c.pem\"\nkey = \"/k.pem\"\ndkim = { selector = \"s1\", key = \"d.pem\" }\nretry ="),
         )
@@ -252,7 +285,7 @@ secret = "crm.secret"
             (
                 "layer = 4",
                 "layer = 2\nlisten = \"127.0.0.1:4201\"",
-                "etc/caps.toml:17: gateway-lund is of layer 2: web, mail and webhooks are for front ends",
+                "etc/caps.toml:17: gateway-lund is of layer 2: web, mail, webhooks, imports and exports are for front ends",
             ),
             ("127.0.0.1:2525", "127.0.0.1:8080", "etc/caps.toml:19: 127.0.0.1:8080 is taken by gateway-lund"),
             ("8080\" }", "8080\", requests_per_second = 0 }", "etc/caps.toml:16: 0 requests in a second: one program may send 1 to"),
@@ -281,6 +314,20 @@ secret = "crm.secret"
                 "[[node.webhooks]]\n",
                 "[[node.webhooks]]\nendpoint = \"crm\"\nurl = \"https://a.example\"\nsecret = \"a\"\n[[node.webhooks]]\n",
                 "etc/caps.toml:28: crm is there twice",
+            ),
+            ("name = \"staff\"", "name = \"../staff\"", "etc/caps.toml:29: \"../staff\" is no name for this"),
+            ("sqlite:staff.db", "oracle:staff", "etc/caps.toml:30: a database is postgres://USER:PASSWORD@HOST:PORT/NAME"),
+            ("people.add_user", "add_user", "etc/caps.toml:33: \"add_user\" names no method: write MODULE.METHOD"),
+            ("people.add_user", "people.add user", "etc/caps.toml:33: "),
+            ("map = { login = \"login\", name = \"full_name\" }", "map = {}", "etc/caps.toml:34: no column becomes an argument"),
+            ("\"changeme please\"", "\"#nobody\"", "etc/caps.toml:35: "),
+            ("set = {", "every = \"1ms\"\nset = {", "etc/caps.toml:35: rows are looked for every 1s at most"),
+            ("\"status != closed\"", "\"status !\"", "etc/caps.toml:41: "),
+            ("entity = \"case\"", "entity = \"a case\"", "etc/caps.toml:40: "),
+            (
+                "[[node.exports]]\n",
+                "[[node.exports]]\nname = \"bi\"\nto = \"sqlite:a\"\nentity = \"case\"\n[[node.exports]]\n",
+                "etc/caps.toml:42: bi is there twice",
             ),
         ];
         for (from, to, expected) in table {

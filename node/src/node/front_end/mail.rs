@@ -11,14 +11,14 @@ use caps_adapters::tls::Tls;
 use caps_frontend::Client;
 use caps_frontend::mail::{Filing, Listener, Sending};
 
-use super::carriage::Carriage;
+use super::job::Job;
 use crate::deployment::front_end::{Dkim, Mail};
 
 /// A mail gateway at work.
 #[derive(Debug)]
 pub(super) struct MailGateway {
     listener: Option<Listener>,
-    sender: Option<Carriage>,
+    sender: Option<Job>,
 }
 
 impl MailGateway {
@@ -40,7 +40,7 @@ impl MailGateway {
             None => None,
         };
         let sender = match &mail.relay {
-            Some(relay) => Some(Carriage::start(client, sending(mail, relay, &host)?)),
+            Some(relay) => Some(Job::carrying(client, sending(mail, relay, &host)?)),
             None => None,
         };
         Ok(Self { listener, sender })

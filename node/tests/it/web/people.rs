@@ -89,7 +89,8 @@ fn case_is_worked_on_without_a_script_and_mistakes_are_told() {
     assert_eq!(visit.get("/o/nothing").status, 404);
     let status = visit.get("/overlay").body;
     assert!(status.contains("store-lund") && status.contains("leader") && status.contains("host-lund"), "{status}");
-    assert!(status.contains("<svg class=\"map\"") && status.contains("1 sites, 2 nodes, leader store-lund"), "{status}");
+    assert!(status.contains("<svg class=\"map\"") && status.contains("1 site, 3 nodes, leader store-lund"), "{status}");
+    assert!(status.contains("within lund") && status.contains("p99") && status.contains("certificate"), "{status}");
     assert!(status.contains("<svg class=\"plot\"") && !status.contains(" style="), "{status}");
 }
 

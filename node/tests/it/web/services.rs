@@ -79,8 +79,12 @@ fn programs_read_and_call_and_are_told_what_is_wrong() {
         (refused.status, refused.field("content-type"), refused.json()["code"].as_str()),
         (422, "application/problem+json", Some("closed"))
     );
+    // So it is with the condition that held then and does not now.
+    assert_eq!(program.call("casedesk/close", &key, &close).json()["repeated"], true);
     let stale = program.call("casedesk/reopen", &[("If-Match", &tag)], &format!("{{\"case\":\"{id}\"}}"));
-    assert_eq!(stale.status, 412, "{stale:?}");
+    assert_eq!((stale.status, stale.json()["code"].as_str()), (412, Some("not_as_expected")), "{stale:?}");
+    let never = program.call("casedesk/reopen", &[("If-Match", "\"soon\"")], &format!("{{\"case\":\"{id}\"}}"));
+    assert_eq!(never.status, 412, "{never:?}");
     let refused = program.call("casedesk/set_priority", &[], &format!("{{\"case\":\"{id}\",\"priority\":\"high\"}}"));
     assert_eq!((refused.status, refused.json()["field"].as_str()), (422, Some("priority")));
     assert_eq!(program.call("people/add_group", &[], "{\"name\":\"x\"}").status, 403);
@@ -121,6 +125,13 @@ fn programs_read_and_call_and_are_told_what_is_wrong() {
         ["properties"]["priority"];
     assert_eq!((document["openapi"].as_str(), priority["maximum"].as_i64()), (Some("3.1.0"), Some(4)));
     assert!(ask(company.console(), "GET", "/api/v1/schema.xsd", &[], "").body.contains("<xs:element name=\"casedesk.close\">"));
+
+    // The token is over, and no other one.
+    let other = Program::log_in(company.console(), "astrid");
+    let end = || ask(program.address, "POST", "/api/v1/logout", &[("Authorization", &program.bearer)], "").status;
+    assert_eq!((end(), end()), (204, 204));
+    let status = |program: &Program| program.get("/api/v1/objects/case", &[]).status;
+    assert_eq!((status(&program), status(&other)), (401, 200));
 }
 
 #[test]
@@ -152,6 +163,12 @@ for call, code in [
         raise SystemExit("no fault")
     except xmlrpc.client.Fault as fault:
         assert fault.faultCode == code, fault
+assert desk.session.logout() is True
+try:
+    desk.casedesk.reopen("{case}")
+    raise SystemExit("the session goes on")
+except xmlrpc.client.Fault as fault:
+    assert fault.faultCode == 401, fault
 "#,
         company.console()
     );

@@ -68,11 +68,8 @@ pub(super) async fn enter(State(site): State<Arc<Site>>, request: Request<Body>)
 /// Logs somebody out, here and in the browser.
 pub(super) async fn leave(State(site): State<Arc<Site>>, headers: HeaderMap, _sent: Sent) -> Response {
     if let Some(ticket) = ticket(&headers) {
-        site.visitors.forget(&ticket);
-        let client = site.client.stranger();
-        client.resume_session(Some(ticket.session.clone()));
         // The browser forgets it in any case; then it ends by itself, after a day's work.
-        if let Err(error) = client.logout().await {
+        if let Err(error) = site.visitors.end(&ticket, site.client.stranger()).await {
             tracing::warn!(%error, "a session could not be ended");
         }
     }

@@ -18,6 +18,7 @@ use super::super::visitor::Visitor;
 use super::form::Filled;
 use super::page::{Failed, Page, local, see_other};
 use super::request::{Asked, Sent};
+use crate::MethodCall;
 
 pub(super) async fn page(State(site): State<Arc<Site>>, Path(path): Path<(String, String)>, asked: Asked) -> Result<Response, Failed> {
     let catalogue = site.catalogue().await?;
@@ -50,8 +51,8 @@ pub(super) async fn submit(State(site): State<Arc<Site>>, Path(path): Path<(Stri
         }
     };
     let why = form.filled("why-it-is-done").map(ToOwned::to_owned);
-    match visitor.client.call_again(why, commit, schema.module.clone(), method.name.clone(), arguments.clone()).await.map_err(Trouble::from)
-    {
+    let call = MethodCall::new(commit, schema.module.clone(), method.name.clone(), arguments.clone()).because(why);
+    match visitor.client.call_again(call).await.map_err(Trouble::from) {
         Ok(called) => {
             visitor.forget_profile();
             visitor.note(format!("{}: done, at position {}.", label(method.name.as_str()), called.position));

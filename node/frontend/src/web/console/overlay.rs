@@ -1,8 +1,9 @@
 //! How the overlay is, as seen from this front end: sites, nodes, leader, positions, round trips, certificates about to end.
 //!
-//! `map` draws it, `plot` shows what was measured lately. Nothing is shown that was not measured.
+//! `map` draws the sites, `paths` what lies between them, `plot` shows what was measured lately. Nothing is shown that was not measured.
 
 mod map;
+mod paths;
 mod plot;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,7 +13,7 @@ use std::time::Duration;
 use caps_adapters::web::axum::extract::State;
 use caps_adapters::web::axum::response::{IntoResponse, Response};
 use caps_model::messages::cabinet::ReplicaRole;
-use caps_model::messages::host::HostStatus;
+use caps_model::messages::host::{HostStatus, Peer};
 use caps_overlay::{Identity, Layer, MemberState};
 use futures_util::future::join_all;
 use maud::{Markup, html};
@@ -25,12 +26,13 @@ use super::super::shown::{bytes, chip};
 use super::super::site::Site;
 use super::page::{Failed, Page};
 use super::request::Asked;
-use crate::{Client, ClientError};
+use crate::{Client, ClientError, Paths};
 
 /// How everybody is.
 #[derive(Debug)]
 pub(super) struct Picture {
     rows: BTreeMap<String, Vec<Row>>,
+    paths: Paths,
     plots: Vec<Plots>,
     /// When it was taken, by the site's uptime.
     taken: Duration,
@@ -58,7 +60,12 @@ impl Picture {
         let directory = client.overlay().directory();
         let hosts: Vec<(Identity, MemberState)> =
             directory.of_layer(Layer::Host).map(|member| (member.identity.clone(), member.state)).take(NODES_MAX).collect();
-        let mut picture = Self { rows: BTreeMap::new(), plots: Vec::new(), taken: Duration::ZERO, cabinet: String::new() };
+        let asked = join_all(hosts.iter().map(|(identity, state)| host(client, identity, *state))).await;
+        let answered = || hosts.iter().zip(&asked).filter_map(|((identity, _), (_, status))| Some((identity, status.as_ref()?)));
+        let peers: BTreeMap<&str, &Peer> =
+            answered().flat_map(|(_, status)| &status.peers).map(|peer| (peer.identity.as_str(), peer)).collect();
+        let mut picture =
+            Self { rows: BTreeMap::new(), paths: Paths::of(answered()), plots: Vec::new(), taken: Duration::ZERO, cabinet: String::new() };
         for (identity, answer) in first.replicas.iter().take(NODES_MAX) {
             let (site, name) = place(identity);
             let row = match answer {
@@ -77,15 +84,25 @@ impl Picture {
                 }
                 Err(error) => Row { state: "down".to_owned(), says: vec![("", error.clone())], ..Row::new(name, "cabinet") },
             };
-            picture.rows.entry(site).or_default().push(row);
+            let expires = peers.get(identity.as_str()).map(|peer| peer.certificate_expires);
+            picture.rows.entry(site).or_default().push(Row { expires, ..row });
         }
-        let asked = join_all(hosts.iter().map(|(identity, state)| host(client, identity, *state))).await;
+        let front_ends = peers.values().filter_map(|peer| {
+            let identity = Identity::parse(&peer.identity).ok().filter(|identity| identity.layer() == Some(Layer::FrontEnd))?;
+            let row = Row::new(identity.name().to_owned(), "front end");
+            let row = Row { state: "up".to_owned(), expires: Some(peer.certificate_expires), ..row };
+            Some((identity.site().unwrap_or_default().to_owned(), row))
+        });
+        let front_ends: Vec<_> = front_ends.take(NODES_MAX).collect();
         let mut measured = BTreeMap::new();
         for ((identity, _), (row, status)) in hosts.iter().zip(asked) {
             let (site, name) = place(identity.uri());
             if let (Some(status), Some(round_trip)) = (status, row.round_trip) {
-                measured.insert(name, Measured { calls: status.calls, round_trip });
+                measured.insert(name, Measured { latencies: status.latencies, round_trip });
             }
+            picture.rows.entry(site).or_default().push(row);
+        }
+        for (site, row) in front_ends {
             picture.rows.entry(site).or_default().push(row);
         }
         picture.taken = site.uptime();
@@ -104,12 +121,13 @@ impl Picture {
         html! {
             div #overview {
                 p.summary {
-                    strong { (self.rows.len()) } " sites · " strong { (nodes.len()) } " nodes"
+                    (counted(self.rows.len(), "site")) " · " (counted(nodes.len(), "node"))
                     @if down > 0 { " · " strong.late { (down) " down" } } @else { " · all up" }
-                    @if expiring > 0 { " · " strong.late { (expiring) " certificates end soon" } }
+                    @if expiring > 0 { " · " strong.late { (counted(expiring, "certificate")) " within 30 days of the end" } }
                     @if !self.cabinet.is_empty() { " · cabinet " bdi { (self.cabinet) } }
                 }
                 (map(&self.rows, now))
+                (paths::render(&self.paths))
                 (Plots::render(&self.plots, self.taken))
                 h2 { "Nodes" }
                 div.sites {
@@ -140,7 +158,7 @@ impl Row {
                 p { strong { (self.name) } " " span.hint { (self.layer) } span.grow {} (chip(&self.state)) }
                 dl {
                     @if let Some(rtt) = self.round_trip { div { dt { "RTT" } dd { (milliseconds(rtt)) } } }
-                    @if let Some(loss) = self.loss.filter(|loss| *loss >= 0.0005) { div { dt { "loss" } dd { (format!("{:.1} %", loss * 100.0)) } } }
+                    @if let Some(loss) = self.loss.filter(|loss| *loss >= LOSS_SAID) { div { dt { "loss" } dd { (percent(loss)) } } }
                     @if let Some(position) = self.position { div { dt { "position" } dd { (position) } } }
                     @for (what, says) in &self.says { div { dt { (what) } dd dir="auto" { (says) } } }
                     @if let Some(expires) = self.expires {
@@ -175,7 +193,10 @@ async fn host(client: &Client, identity: &Identity, state: MemberState) -> (Row,
     let row = Row { round_trip: Some(pong.rtt), loss, expires, ..row };
     match client.status_of(identity).await {
         Ok(status) => {
-            let says = vec![("calls", status.calls.to_string()), ("subscriptions", status.subscriptions.to_string())];
+            let took = |percent| status.latencies.percentile(percent).map(|took| format!("p{percent} {}", milliseconds(took)));
+            let took: Vec<String> = [50, 99].into_iter().filter_map(took).collect();
+            let mut says = vec![("calls", status.calls.to_string()), ("subscriptions", status.subscriptions.to_string())];
+            says.extend((!took.is_empty()).then(|| ("took", took.join(", "))));
             (Row { state: "up".to_owned(), says, ..row }, Some(status))
         }
         Err(error) => (Row { state: "up".to_owned(), says: vec![("", error.to_string())], ..row }, None),
@@ -204,6 +225,17 @@ fn milliseconds(time: Duration) -> String {
     let micros = time.as_micros();
     if micros < 10_000 { format!("{:.1} ms", time.as_secs_f64() * 1e3) } else { format!("{} ms", micros / 1_000) }
 }
+
+fn counted(count: usize, what: &str) -> String {
+    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
+}
+
+fn percent(share: f64) -> String {
+    format!("{:.1} %", share * 100.0)
+}
+
+/// Less than this is nothing, in a share of packets.
+const LOSS_SAID: f64 = 0.0005;
 
 /// One node that does not answer must not hold the picture up.
 const PING: Duration = Duration::from_secs(1);

@@ -103,11 +103,16 @@ impl FromRequestParts<Arc<Site>> for Caller {
     }
 }
 
-/// The visitor whose token this is.
-pub(super) async fn admit(peer: Option<Peer>, headers: &HeaderMap, site: &Arc<Site>) -> Result<Arc<Visitor>, Problem> {
+/// The token that a program shows.
+pub(super) fn ticket(headers: &HeaderMap) -> Option<Ticket> {
     let field = headers.get(header::AUTHORIZATION).and_then(|field| field.to_str().ok());
     let token = field.and_then(|field| field.split_once(' ')).filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
-    let ticket = token.and_then(|(_, token)| Ticket::parse(token.trim()));
+    token.and_then(|(_, token)| Ticket::parse(token.trim()))
+}
+
+/// The visitor whose token this is.
+pub(super) async fn admit(peer: Option<Peer>, headers: &HeaderMap, site: &Arc<Site>) -> Result<Arc<Visitor>, Problem> {
+    let ticket = ticket(headers);
     let busy = |wait| Problem::of(429).detail("too many requests").retry_after(wait);
     // Whoever shows no token that looks like one is counted by address, whoever does by the session.
     site.may_ask(ticket.as_ref().map(|ticket| ticket.user), peer.map(|peer| peer.0.ip())).map_err(busy)?;

@@ -1,11 +1,11 @@
-//! From a password to a token.
+//! From a password to a token, and the end of one.
 
 use std::sync::Arc;
 
 use caps_adapters::web::Problem;
 use caps_adapters::web::axum::body::Body;
 use caps_adapters::web::axum::extract::State;
-use caps_adapters::web::axum::http::{HeaderMap, Request};
+use caps_adapters::web::axum::http::{HeaderMap, Request, StatusCode};
 use caps_adapters::web::axum::response::Response;
 use caps_adapters::web::server::Peer;
 
@@ -13,7 +13,7 @@ use super::super::refusal::Trouble;
 use super::super::site::Site;
 use super::super::visitor::Ticket;
 use super::answer::Answer;
-use super::caller::{Format, Refused};
+use super::caller::{Caller, Format, Refused, ticket};
 use super::read::{Given, given};
 
 pub(super) async fn login(State(site): State<Arc<Site>>, headers: HeaderMap, request: Request<Body>) -> Result<Response, Refused> {
@@ -37,6 +37,18 @@ pub(super) async fn token(site: &Arc<Site>, peer: Option<Peer>, user: &str, pass
     let ticket = Ticket { session: answer.session, user: answer.user };
     site.visitors.welcome(&ticket, client);
     Ok((ticket, answer.expires))
+}
+
+pub(super) async fn logout(State(site): State<Arc<Site>>, headers: HeaderMap, caller: Caller) -> Result<StatusCode, Refused> {
+    caller.knows(&[])?;
+    end(&site, &headers).await.map_err(|trouble| caller.format.trouble(trouble))?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Ends the session of the token, at every host.
+pub(super) async fn end(site: &Arc<Site>, headers: &HeaderMap) -> Result<(), Trouble> {
+    let ticket = ticket(headers).ok_or(Trouble::SignedOut)?;
+    Ok(site.visitors.end(&ticket, site.client.stranger()).await?)
 }
 
 fn words(given: Given) -> Result<(String, String), Problem> {

@@ -7,18 +7,19 @@ use caps_adapters::web::axum::body::Body;
 use caps_adapters::web::axum::extract::{FromRequestParts, Path, State};
 use caps_adapters::web::axum::http::{HeaderMap, Request, header};
 use caps_adapters::web::axum::response::Response;
-use caps_adapters::web::etag::{Tag, Tags};
+use caps_adapters::web::etag::Tags;
 use caps_adapters::web::idempotency::Key;
-use caps_model::{CommitId, Record, Value};
+use caps_model::messages::host::Expected;
+use caps_model::{CommitId, Position, Record, Value};
 
 use super::super::refusal::Trouble;
 use super::super::site::Site;
 use super::super::visitor::Visitor;
 use super::answer::Answer;
 use super::caller::{Caller, Refused};
-use super::objects::version;
 use super::read::{Given, given};
 use super::{json, xml};
+use crate::MethodCall;
 
 pub(super) async fn call(
     State(site): State<Arc<Site>>,
@@ -40,12 +41,13 @@ pub(super) async fn call(
     let arguments = arguments.map_err(|unfit| refuse(Problem::of(422).code("kind").field(unfit.field).detail(unfit.sentence)))?;
     let scope = [caller.visitor.user.to_string(), schema.module.to_string(), method.name.to_string()];
     let commit = commit(&headers, &caller.visitor, &scope).map_err(refuse)?;
-    check_versions(&headers, &caller.visitor, &arguments).await.map_err(refuse)?;
+    let expected = expected(&headers, &arguments).map_err(refuse)?;
     let reason = caller.query.filled("reason").map(ToOwned::to_owned);
-    let (client, names) = (&caller.visitor.client, (schema.module.clone(), method.name.clone()));
+    let call = MethodCall::new(commit, schema.module.clone(), method.name.clone(), arguments).because(reason).expecting(expected);
+    let client = &caller.visitor.client;
     let called = match headers.contains_key(KEY) {
-        true => client.call_again(reason, commit, names.0, names.1, arguments).await,
-        false => client.call_because(reason, commit, names.0, names.1, arguments).await,
+        true => client.call_again(call).await,
+        false => client.call_with(call).await,
     };
     let called = called.map_err(|error| caller.format.trouble(error))?;
     let answer = Answer::Called {
@@ -67,21 +69,20 @@ fn commit(headers: &HeaderMap, visitor: &Visitor, scope: &[String; 3]) -> Result
     Ok(CommitId(key.number(&scope.each_ref().map(String::as_str))))
 }
 
-/// Holds `If-Match` against the version of the first object that the arguments name, as it is just before the call: it spares a client what it
-/// would have to undo, and is no lock.
-async fn check_versions(headers: &HeaderMap, visitor: &Visitor, arguments: &Record) -> Result<(), Problem> {
-    let Some(field) = headers.get(header::IF_MATCH) else { return Ok(()) };
+/// What `If-Match` says of the first object that the arguments name: it holds where the commit stands, so nobody's change is written over unseen.
+fn expected(headers: &HeaderMap, arguments: &Record) -> Result<Vec<Expected>, Problem> {
+    let Some(field) = headers.get(header::IF_MATCH) else { return Ok(Vec::new()) };
     let wrong = |sentence: String| Problem::of(400).field("If-Match").detail(sentence);
     let tags = field.to_str().ok().and_then(|field| Tags::parse(field).ok());
     let tags = tags.ok_or_else(|| wrong(caps_adapters::web::etag::TagError.to_string()))?;
     let named = arguments.values().flatten().find_map(Value::as_reference);
-    let named = named.ok_or_else(|| wrong("these arguments name no object that could have a version".to_owned()))?;
-    let version = version(visitor, named).await.map_err(|trouble| trouble.problem())?;
-    match version {
-        Some(version) if tags.has(&Tag::of(version)) => Ok(()),
-        Some(version) => Err(Problem::of(412).detail(format!("#{named} is of version {version} by now"))),
-        None => Err(Problem::of(412).detail(format!("there is no object {named}, or none that you may read"))),
-    }
+    let object = named.ok_or_else(|| wrong("these arguments name no object that could have a version".to_owned()))?;
+    let versions = match tags {
+        Tags::Any => Vec::new(),
+        // A tag that is no version is none of ours: what it stands for is over.
+        Tags::Some(tags) => tags.iter().map(|tag| tag.as_str().parse().map_or(Position(u64::MAX), Position)).collect(),
+    };
+    Ok(vec![Expected { object, versions }])
 }
 
 /// The field whose key makes a request repeatable.

@@ -3,6 +3,7 @@
 //! | request | answer |
 //! |---|---|
 //! | `POST /api/v1/login` | a token, to be sent as `Authorization: Bearer` |
+//! | `POST /api/v1/logout` | nothing; the token is none any more, wherever it is known |
 //! | `GET /api/v1/objects/{entity}` | objects, by a filter of the query language, in pages |
 //! | `GET /api/v1/objects/{entity}/{id}` | one object; its version is its `ETag` |
 //! | `GET /api/v1/objects/{entity}/{id}/history` | what happened to it |
@@ -37,6 +38,7 @@ use super::site::Site;
 pub(super) fn router(_site: &Arc<Site>) -> Router<Arc<Site>> {
     let api = Router::new()
         .route("/login", post(login::login))
+        .route("/logout", post(login::logout))
         .route("/openapi.json", get(openapi::document))
         .route("/schema.xsd", get(xsd::document))
         .route("/objects/{entity}", get(objects::list))

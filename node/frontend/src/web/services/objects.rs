@@ -15,7 +15,6 @@ use super::super::catalogue::{Catalogue, Kind};
 use super::super::input;
 use super::super::refusal::Trouble;
 use super::super::site::Site;
-use super::super::visitor::Visitor;
 use super::answer::{Answer, not_modified};
 use super::caller::{Caller, Refused};
 use crate::web::cursor;
@@ -121,12 +120,6 @@ pub(super) fn asked(kind: &Kind, caller: &Caller) -> Result<(Query, Option<Vec<N
 
 pub(super) fn kind<'a>(catalogue: &'a Catalogue, entity: &str, caller: &Caller) -> Result<&'a Kind, Refused> {
     catalogue.kind(entity).ok_or_else(|| caller.format.trouble(Trouble::NotFound("no module declares this entity".to_owned())))
-}
-
-/// The version of an object that may be read; `None`: there is none.
-pub(super) async fn version(visitor: &Visitor, id: caps_model::ObjectId) -> Result<Option<Position>, Trouble> {
-    let got = visitor.client.get(vec![id]).await?;
-    Ok(got.objects.into_iter().next().flatten().map(|object| object.version))
 }
 
 fn nothing(caller: &Caller) -> Refused {

@@ -27,6 +27,7 @@ pub(super) async fn document(State(site): State<Arc<Site>>) -> Result<Response, 
 fn openapi(catalogue: &Catalogue) -> Json {
     let mut paths = Map::new();
     paths.insert("/api/v1/login".to_owned(), login());
+    paths.insert("/api/v1/logout".to_owned(), logout());
     for kind in catalogue.kinds() {
         let name = &kind.entity.name;
         paths.insert(format!("/api/v1/objects/{name}"), list(kind));
@@ -198,6 +199,12 @@ fn login() -> Json {
     } })
 }
 
+fn logout() -> Json {
+    let mut responses = problems_of(&["400", "401", "406", "429", "503"]);
+    responses["204"] = json!({ "description": "The token is none any more, wherever it is known." });
+    json!({ "post": { "operationId": "logout", "summary": "Ends the session of the token.", "responses": responses } })
+}
+
 fn list(kind: &Kind) -> Json {
     let name = kind.entity.name.as_str();
     let answer = json!({ "type": "object", "required": ["position", "objects"], "additionalProperties": false, "properties": {
@@ -294,7 +301,11 @@ fn call(schema: &Schema, method: &Method) -> Json {
             "^[!-~]{1,255}$",
             "1 to 255 visible ASCII characters. Asked again under the same key, a method does nothing twice and gives the first answer."
         ),
-        header("If-Match", TAGS_PATTERN, "Versions, or *, of the first object that the arguments name, checked just before the call."),
+        header(
+            "If-Match",
+            TAGS_PATTERN,
+            "Versions, or *, of the first object that the arguments name, which it still has to be where the commit stands."
+        ),
         parameter("reason", &json!({ "type": "string" }), "Why, for whoever reads the history.")
     ]);
     json!({ "post": {

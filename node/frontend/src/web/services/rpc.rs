@@ -1,6 +1,6 @@
 //! The methods of modules as XML-RPC: `module.method`, with one struct of parameters, or with parameters in the order of the schema.
 //!
-//! `session.login(user, password)` gives a token, which every other call shows as `Authorization: Bearer`; `system.listMethods`, `methodSignature` and
+//! `session.login(user, password)` gives a token, which every other call shows as `Authorization: Bearer`, until `session.logout()`; `system.listMethods`, `methodSignature` and
 //! `methodHelp` need none. Moments are in UTC and to the second: XML-RPC knows no others.
 
 use std::sync::Arc;
@@ -24,7 +24,7 @@ use super::super::refusal::Trouble;
 use super::super::site::Site;
 use super::super::visitor::Visitor;
 use super::caller::admit;
-use super::login::token;
+use super::login::{end, token};
 
 pub(super) async fn serve(State(site): State<Arc<Site>>, request: Request<Body>) -> Response {
     let text = match ask(&site, request).await {
@@ -47,6 +47,11 @@ async fn ask(site: &Arc<Site>, request: Request<Body>) -> Result<Rpc, Fault> {
             let [Rpc::Text(user), Rpc::Text(password)] = call.parameters.as_slice() else { return Err(wrong("give user and password")) };
             let (ticket, _) = token(site, peer, user, password).await.map_err(of_problem)?;
             Ok(Rpc::Text(ticket.written()))
+        }
+        "session.logout" => {
+            admit(peer, &headers, site).await.map_err(of_problem)?;
+            end(site, &headers).await.map_err(of_trouble)?;
+            Ok(Rpc::Bool(true))
         }
         "system.listMethods" => Ok(Rpc::List(names(&catalogue).map(Rpc::Text).collect())),
         "system.methodSignature" => signature(&catalogue, &call.parameters),
@@ -243,8 +248,9 @@ const PARAMETERS: i32 = -32_602;
 type Described = (&'static str, &'static [&'static str], &'static str);
 
 /// Methods of no module: name, signature, help.
-const OURS: [Described; 4] = [
+const OURS: [Described; 5] = [
     ("session.login", &["string", "string", "string"], "Takes user and password, and gives a token to send as 'Authorization: Bearer'."),
+    ("session.logout", &["boolean"], "Ends the session of the token."),
     ("system.listMethods", &["array"], "The names of all methods."),
     ("system.methodHelp", &["string", "string"], "What a method does, and what it takes."),
     ("system.methodSignature", &["array", "string"], "What a method answers and takes, by type."),

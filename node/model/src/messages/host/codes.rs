@@ -1,6 +1,6 @@
 //! The codes of the host's failures, as front ends see them. Below 100 are the overlay's own.
 //!
-//! The message of [`NOT_ALLOWED`], [`REFUSED`], [`CONSTRAINT`] and [`NOT_FOUND`] is `code[attribute]: sentence`, or `code: sentence` when no
+//! The message of [`NOT_ALLOWED`], [`REFUSED`], [`CONSTRAINT`], [`NOT_FOUND`] and [`NOT_AS_EXPECTED`] is `code[attribute]: sentence`, or `code: sentence` when no
 //! attribute is to blame; `code` is one of the host's refusals or the module's own.
 
 /// The message cannot be decoded. It did not run; the front end is at fault.
@@ -41,5 +41,7 @@ pub const RIGHTS_CHANGED: u16 = 116;
 pub const BLOB_NOT_BEGUN: u16 = 117;
 /// There is no room for a blob: too many arrive at once, too much is there that no commit named, or a disk is full. Nothing happened.
 pub const BLOB_NO_ROOM: u16 = 118;
+/// An object that the call expects something of is not as expected. Nothing happened; look again.
+pub const NOT_AS_EXPECTED: u16 = 119;
 /// A mistake in a module or in this system. Nothing happened; the host's log says more.
 pub const FAULT: u16 = 120;

@@ -6,7 +6,7 @@ use caps_adapters::web::axum::extract::{Path, State};
 use caps_adapters::web::axum::http::StatusCode;
 use caps_adapters::web::axum::response::{IntoResponse, Response};
 use caps_adapters::web::form::{self, Form};
-use caps_model::{Name, Object, ObjectId, Query, Record, Value};
+use caps_model::{Name, Object, ObjectId, Query, Value};
 use maud::{Markup, html};
 
 use super::super::super::catalogue::Catalogue;
@@ -18,7 +18,7 @@ use super::super::super::visitor::{Profile, Visitor};
 use super::super::object::Portrait;
 use super::super::page::{Failed, Page, see_other};
 use super::super::request::{Asked, Sent};
-use crate::{Client, ClientError};
+use crate::{Client, ClientError, MethodCall};
 
 /// What was tried and refused, to be shown beside what was typed.
 #[derive(Debug, Default)]
@@ -43,8 +43,9 @@ pub(in super::super) async fn submit(State(site): State<Arc<Site>>, Path(id): Pa
     let trouble = match input::arguments(&others, &form) {
         Ok(mut arguments) => {
             arguments.insert(Name::fixed("case"), vec![Value::Reference(case)]);
-            match call(&visitor.client, commit, schema.module.clone(), method.name.clone(), arguments).await {
-                Ok(()) => {
+            let call = MethodCall::new(commit, schema.module.clone(), method.name.clone(), arguments);
+            match visitor.client.call_again(call).await.map_err(Trouble::from) {
+                Ok(_) => {
                     visitor.note(done(action).to_owned());
                     return Ok(see_other(&format!("/desk/cases/{case}")));
                 }
@@ -58,11 +59,6 @@ pub(in super::super) async fn submit(State(site): State<Arc<Site>>, Path(id): Pa
         }
     };
     render(&site, &visitor, &id, Attempt { form, trouble: Some(trouble) }).await
-}
-
-async fn call(client: &Client, commit: caps_model::CommitId, module: Name, method: Name, arguments: Record) -> Result<(), Trouble> {
-    client.call_again(None, commit, module, method, arguments).await?;
-    Ok(())
 }
 
 async fn render(site: &Site, visitor: &Visitor, id: &str, attempt: Attempt) -> Result<Response, Failed> {

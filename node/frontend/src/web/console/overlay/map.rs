@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use maud::{Markup, html};
 
 use super::super::super::moment::readable;
-use super::{Row, milliseconds};
+use super::{Row, counted, milliseconds};
 
 /// Draws all sites. What a node says at length stands in the list below, so the map is one image to whoever cannot see it.
 pub(super) fn map(sites: &BTreeMap<String, Vec<Row>>, now: i64) -> Markup {
@@ -64,7 +64,7 @@ fn in_words(sites: &BTreeMap<String, Vec<Row>>) -> String {
     let nodes = sites.values().flatten();
     let leaders: Vec<&str> = nodes.clone().filter(|row| row.state == "leader").map(|row| row.name.as_str()).collect();
     let leading = if leaders.is_empty() { "no leader".to_owned() } else { format!("leader {}", leaders.join(", ")) };
-    format!("Map of the overlay: {} sites, {} nodes, {leading}", sites.len(), nodes.count())
+    format!("Map of the overlay: {}, {}, {leading}", counted(sites.len(), "site"), counted(nodes.count(), "node"))
 }
 
 /// As much of a text as there is room for.

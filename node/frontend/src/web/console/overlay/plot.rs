@@ -11,13 +11,19 @@ use super::super::super::samples::{LATELY, Samples, Stretch};
 pub(super) struct Plots {
     host: String,
     rates: Vec<Stretch>,
+    latencies: Vec<Stretch>,
     round_trips: Vec<Stretch>,
 }
 
 impl Plots {
     /// What is known of these hosts at a time.
     pub(super) fn of<'a>(samples: &Samples, hosts: impl Iterator<Item = &'a String>) -> Vec<Self> {
-        let plots = |host: &String| Self { host: host.clone(), rates: samples.rates(host), round_trips: samples.round_trips(host) };
+        let plots = |host: &String| Self {
+            host: host.clone(),
+            rates: samples.rates(host),
+            latencies: samples.latencies(host),
+            round_trips: samples.round_trips(host),
+        };
         hosts.take(PLOTTED_MAX).map(plots).collect()
     }
 
@@ -27,12 +33,13 @@ impl Plots {
                 h2 { "Measured lately" }
                 div.wide {
                     table {
-                        thead { tr { th scope="col" { "Host" } th scope="col" { "Calls a second" } th scope="col" { "Round trip" } } }
+                        thead { tr { th scope="col" { "Host" } th scope="col" { "Calls a second" } th scope="col" { "Calls, p99" } th scope="col" { "Round trip" } } }
                         tbody {
-                            @for Self { host, rates, round_trips } in all {
+                            @for Self { host, rates, latencies, round_trips } in all {
                                 tr {
                                     th scope="row" { (host) }
                                     td { (plot(rates, now, "")) }
+                                    td { (plot(latencies, now, " ms")) }
                                     td { (plot(round_trips, now, " ms")) }
                                 }
                             }
