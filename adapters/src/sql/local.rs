@@ -84,9 +84,12 @@ impl LocalServer {
                 }
                 give(directory, "mysql").await?;
                 let data = format!("--datadir={}", data.display());
+                // A server that starts clears its temporary directory: one that all share is no good.
                 let mut make = as_user("mysql", Path::new("/usr/bin/mariadb-install-db"));
+                make.env("TMPDIR", directory);
                 finish(make.args(["--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db", &data])).await?;
                 let mut command = as_user("mysql", program);
+                command.env("TMPDIR", directory);
                 command.args(["--no-defaults", &data, "--bind-address=127.0.0.1", &format!("--port={port}")]);
                 command.arg(format!("--socket={}", directory.join("socket").display()));
                 (command, format!("mysql://root@127.0.0.1:{port}/mysql"))

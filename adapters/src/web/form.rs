@@ -20,20 +20,33 @@ pub enum FormError {
 impl Form {
     /// Reads a form. Line ends become `\n`, as everywhere but in forms.
     pub fn parse(bytes: &[u8]) -> Result<Self, FormError> {
-        let mut fields = Vec::new();
+        let mut form = Self::default();
         for part in bytes.split(|byte| *byte == b'&').filter(|part| !part.is_empty()) {
-            if fields.len() == FIELDS_MAX {
-                return Err(FormError::Fields);
-            }
             for (name, value) in form_urlencoded::parse(part) {
                 // What was not UTF-8 has become this by now: browsers never send it, since they send UTF-8.
                 if value.contains('\u{fffd}') || name.contains('\u{fffd}') {
                     return Err(FormError::Encoding);
                 }
-                fields.push((name.into_owned(), value.replace("\r\n", "\n").replace('\r', "\n")));
+                form.push(&name, &value)?;
             }
         }
-        Ok(Self { fields })
+        Ok(form)
+    }
+
+    /// Adds a field. Line ends become `\n`.
+    pub fn push(&mut self, name: &str, value: &str) -> Result<(), FormError> {
+        if self.fields.len() == FIELDS_MAX {
+            return Err(FormError::Fields);
+        }
+        self.fields.push((name.to_owned(), value.replace("\r\n", "\n").replace('\r', "\n")));
+        Ok(())
+    }
+
+    /// The same without the fields of this name.
+    #[must_use]
+    pub fn without(mut self, name: &str) -> Self {
+        self.fields.retain(|(field, _)| field != name);
+        self
     }
 
     /// The first value of this name.
@@ -49,6 +62,11 @@ impl Form {
     /// All values of this name, in order.
     pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
         self.fields.iter().filter(move |(field, _)| field == name).map(|(_, value)| value.as_str())
+    }
+
+    /// All names and values, in order.
+    pub fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.fields.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
     /// The names of all fields, in order.

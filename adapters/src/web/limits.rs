@@ -21,6 +21,10 @@ pub struct Limits {
     pub body_bytes_max: usize,
     /// For a request's body, however it trickles.
     pub body_within: Duration,
+    /// Bytes of a body that brings files. They go to the temporary directory, not into memory. 100 MiB: four times what mail servers take.
+    pub upload_bytes_max: usize,
+    /// For a body that brings files: 100 MiB at 1.4 Mbit/s.
+    pub upload_within: Duration,
     /// For some of an answer to be taken, and for some sign of life on HTTP/2, where clients answer pings.
     pub silence_within: Duration,
     /// Requests at once on one HTTP/2 connection.
@@ -40,6 +44,8 @@ impl Default for Limits {
             handshake_within: Duration::from_secs(10),
             body_bytes_max: 1 << 20,
             body_within: Duration::from_secs(30),
+            upload_bytes_max: 100 << 20,
+            upload_within: Duration::from_secs(600),
             silence_within: Duration::from_secs(60),
             streams_max: 64,
             drain: Duration::from_secs(5),

@@ -17,6 +17,7 @@ pub mod body;
 pub mod form;
 pub mod json;
 pub mod path;
+pub mod upload;
 pub mod xml;
 pub mod xml_rpc;
 

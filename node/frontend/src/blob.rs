@@ -1,11 +1,13 @@
 //! Bringing blobs to the cabinet and getting them back, over everything that happens to hosts, replicas and lines.
 
+use std::fs::File;
 use std::io;
+use std::os::unix::fs::FileExt;
 use std::time::Duration;
 
 use bytes::Bytes;
 use caps_model::BlobId;
-use caps_model::blob::{CHUNK_BYTES, Table};
+use caps_model::blob::{CHUNK_BYTES, Table, TableMaker};
 use caps_model::codec::{decode, encode};
 use caps_model::messages::blobs::{Answer, Download, Part, Progress, Question, Secured, Upload, Uploaded};
 use caps_model::messages::host::{self, As, codes};
@@ -32,6 +34,29 @@ enum Step {
     Done(Answer),
     /// The replica that took the steps before cannot be asked any more: another one is begun with.
     Anew,
+}
+
+/// The table of a file's chunks. Reads all of it.
+pub fn table_of(file: &File) -> io::Result<Table> {
+    let (mut maker, mut buffer, mut offset) = (TableMaker::default(), vec![0; CHUNK_BYTES], 0);
+    loop {
+        match file.read_at(&mut buffer, offset) {
+            Ok(0) => return maker.finish().map_err(io::Error::other),
+            Ok(read) => {
+                maker.push(&buffer[..read]).map_err(io::Error::other)?;
+                offset += read as u64;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// One of a file's chunks.
+pub fn chunk_of(file: &File, table: &Table, index: u32) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; table.chunk_bytes(index)];
+    file.read_exact_at(&mut bytes, u64::from(index) * CHUNK_BYTES as u64)?;
+    Ok(bytes)
 }
 
 impl Client {

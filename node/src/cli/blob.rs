@@ -1,13 +1,13 @@
 //! `caps blob`: large values, which objects only name.
 
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::FileExt;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
+use caps_frontend::blob::{chunk_of, table_of};
 use caps_frontend::{Client, Stored};
-use caps_model::blob::{CHUNK_BYTES, Table, TableMaker};
+use caps_model::blob::Table;
 use caps_model::messages::blobs::Download;
 use caps_model::{Name, ObjectId, Position, Value};
 use clap::{Args, Subcommand};
@@ -177,25 +177,6 @@ pub(super) fn object(text: &str) -> Result<ObjectId, String> {
         Ok(Value::Reference(object)) => Ok(object),
         _ => text.parse().map_err(|_| format!("'{text}' is no object: write #ID, as `caps query` prints it")),
     }
-}
-
-fn table_of(file: &File) -> anyhow::Result<Table> {
-    let mut maker = TableMaker::default();
-    let mut buffer = vec![0; CHUNK_BYTES];
-    let mut file = file;
-    loop {
-        let read = file.read(&mut buffer)?;
-        if read == 0 {
-            return Ok(maker.finish()?);
-        }
-        maker.push(&buffer[..read])?;
-    }
-}
-
-fn chunk_of(file: &File, table: &Table, index: u32) -> io::Result<Vec<u8>> {
-    let mut bytes = vec![0; table.chunk_bytes(index)];
-    file.read_exact_at(&mut bytes, u64::from(index) * CHUNK_BYTES as u64)?;
-    Ok(bytes)
 }
 
 /// On standard error, so that it never mixes with what is asked for; none where nobody looks.

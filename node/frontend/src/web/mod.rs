@@ -6,6 +6,7 @@
 //! [`server`] is the door, [`site`] what all requests share, [`visitor`] whoever asks. [`console`] makes pages, [`services`] JSON, XML and XML-RPC.
 
 // What all requests share.
+mod blob;
 mod catalogue;
 mod cursor;
 mod refusal;

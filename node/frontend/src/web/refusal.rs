@@ -100,7 +100,9 @@ impl Trouble {
             codes::NO_SESSION => Self::SignedOut,
             codes::LOGIN_LOCKED | codes::BUSY => Self::Busy { wait, sentence: failure.message.clone() },
             codes::NO_SUCH_METHOD => Self::NotFound("no module has this method".to_owned()),
-            codes::CABINET_UNAVAILABLE | codes::OUTCOME_UNKNOWN => Self::Away { sentence: failure.message.clone(), commit: None },
+            codes::CABINET_UNAVAILABLE | codes::OUTCOME_UNKNOWN | codes::BLOB_NO_ROOM => {
+                Self::Away { sentence: failure.message.clone(), commit: None }
+            }
             codes::LOGIN_REFUSED => {
                 Self::Refused(Refusal { status: 401, code: "login_refused".to_owned(), field: None, sentence: failure.message.clone() })
             }

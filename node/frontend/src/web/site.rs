@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use caps_adapters::web::asset::Asset;
 use caps_adapters::web::rate::Limiter;
-use caps_adapters::web::token;
+use caps_adapters::web::{token, upload};
 use caps_model::ObjectId;
-use tokio::sync::Semaphore;
+use caps_overlay::Worker;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 
 use super::catalogue::Catalogue;
@@ -35,6 +36,10 @@ pub(crate) struct Site {
     pub(crate) icon: Asset,
     /// Room for live streams.
     pub(crate) streams: Arc<Semaphore>,
+    /// Room for files that arrive.
+    uploads: Semaphore,
+    /// Where files are read that arrived.
+    pub(crate) files: Worker,
     /// When everything is to end.
     pub(crate) stopping: Stopping,
     catalogue: Mutex<Option<(Instant, Arc<Catalogue>)>>,
@@ -55,6 +60,8 @@ impl Site {
             script: Asset::new("caps", "js", "text/javascript; charset=utf-8", include_bytes!("assets/caps.js")),
             icon: Asset::new("caps", "svg", "image/svg+xml", include_bytes!("assets/caps.svg")),
             streams: Arc::new(Semaphore::new(STREAMS_MAX)),
+            uploads: Semaphore::new(UPLOADS_MAX),
+            files: client.overlay().environment().workers.start("files", UPLOADS_MAX * upload::FILES_MAX),
             stopping,
             catalogue: Mutex::default(),
             logins: Mutex::new(Limiter::new(LOGIN_EVERY, LOGIN_BURST, ADDRESSES_MAX)),
@@ -96,6 +103,12 @@ impl Site {
         self.asking.lock().expect("nothing panics while it holds this lock").take(&who, now)
     }
 
+    /// Room for files that arrive in one request, for as long as it is held.
+    pub(crate) fn upload_room(&self) -> Result<SemaphorePermit<'_>, Trouble> {
+        let sentence = || "too many files arrive at once: try again in a moment".to_owned();
+        self.uploads.try_acquire().map_err(|_| Trouble::Busy { wait: Duration::from_secs(5), sentence: sentence() })
+    }
+
     /// What was measured of hosts lately.
     pub(crate) fn samples(&self) -> MutexGuard<'_, Samples> {
         self.samples.lock().expect("nothing panics while it holds this lock")
@@ -130,6 +143,9 @@ enum Who {
 
 /// Modules change when hosts are started anew.
 const CATALOGUE_FRESH: Duration = Duration::from_secs(30);
+
+/// Requests with files at once: each may take as much of the temporary directory as one may bring.
+const UPLOADS_MAX: usize = 8;
 
 /// Live streams of everybody: each takes about 20 kilobytes.
 const STREAMS_MAX: usize = 1_024;

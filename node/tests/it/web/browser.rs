@@ -65,6 +65,14 @@ fn two_browsers_see_each_others_work_at_once_and_get_over_lost_hosts() {
     kiruna.wait("document.querySelectorAll('#rows li').length == 2 && document.querySelector('#rows li.outgoing').textContent.includes('<b>nicht</b>')");
     lund.shoot("conversation");
 
+    // A file that is attached here is there at once.
+    let photo = company.site.path("pump.txt");
+    std::fs::write(&photo, "a photo").unwrap();
+    lund.fill("#content", photo.to_str().unwrap());
+    lund.click("#deeds form:has(#content) button");
+    lund.wait("document.querySelector('#facts').textContent.includes('pump.txt')");
+    kiruna.wait("document.querySelector('#facts').textContent.includes('pump.txt')");
+
     // Closed here, closed there, without anybody loading anything.
     lund.fill("#reason", "pump replaced");
     lund.click("#deeds form:has(#reason) button");

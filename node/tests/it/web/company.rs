@@ -80,6 +80,18 @@ impl Visit {
         ask(self.address, "POST", target, &[("Cookie", &self.cookies)], &form(fields))
     }
 
+    /// Sends a form with a file in the field `content`, as browsers do.
+    pub(super) fn send_file(&self, target: &str, fields: &[(&str, &str)], (name, content): (&str, &str)) -> Answer {
+        let mut body = String::new();
+        for (field, value) in fields {
+            body += &format!("--X-Y\r\nContent-Disposition: form-data; name=\"{field}\"\r\n\r\n{value}\r\n");
+        }
+        body += &format!("--X-Y\r\nContent-Disposition: form-data; name=\"content\"; filename=\"{name}\"\r\n");
+        body += &format!("Content-Type: text/html\r\n\r\n{content}\r\n--X-Y--\r\n");
+        let fields = [("Cookie", self.cookies.as_str()), ("Content-Type", "multipart/form-data; boundary=X-Y")];
+        ask(self.address, "POST", target, &fields, &body)
+    }
+
     /// The id of the first row of a page.
     pub(super) fn first(&self, target: &str) -> String {
         let page = self.get(target).body;

@@ -95,6 +95,53 @@ fn case_is_worked_on_without_a_script_and_mistakes_are_told() {
 }
 
 #[test]
+fn files_are_attached_kept_and_saved_again() {
+    let company = Company::at(&["lund"]);
+    company.mail("one", "Anna <anna@example.com>", "Pump", "It leaks.");
+    let visit = Visit::log_in(company.console(), "astrid");
+    let path = format!("/desk/cases/{}", visit.first("/desk"));
+    let page = visit.get(&path);
+    let (token, commit) = (page.hidden("token"), page.hidden("commit"));
+    let fields = [("token", token.as_str()), ("commit", commit.as_str()), ("action", "attach")];
+    let content = "<script>alert(1)</script>".repeat(20_000);
+    let attached = visit.send_file(&path, &fields, ("C:\\temp\\pump.html", &content));
+    assert_eq!((attached.status, attached.field("location")), (303, path.as_str()), "{attached:?}");
+    let page = visit.get(&path).body;
+    assert!(page.contains("Attached.") && page.contains("pump.html"), "{page}");
+    let document = visit.first("/e/document");
+    let saved = visit.get(&format!("/o/{document}/file/content/0"));
+    assert!(
+        saved.status == 200
+            && saved.body == content
+            && saved.field("content-disposition").starts_with("attachment; filename=\"pump.html\"")
+    );
+    assert_eq!((saved.field("content-type"), saved.field("x-content-type-options")), ("application/octet-stream", "nosniff"));
+    for nowhere in ["content/1", "name/0", "nothing/0"] {
+        assert_eq!(visit.get(&format!("/o/{document}/file/{nowhere}")).status, 404, "{nowhere}");
+    }
+
+    // Without the token nothing is kept, whatever stands behind the file.
+    let forged = [("token", "00"), ("commit", commit.as_str()), ("action", "attach")];
+    assert_eq!(visit.send_file(&path, &forged, ("a.txt", "a")).status, 400);
+    // A form of any method: what was sent stays when something else is wrong.
+    let form = visit.get("/m/casedesk/attach");
+    assert!(form.body.contains("enctype=\"multipart/form-data\"") && form.body.contains("type=\"file\""), "{}", form.body);
+    let (token, commit) = (form.hidden("token"), form.hidden("commit"));
+    let fields = [("token", token.as_str()), ("commit", commit.as_str()), ("case", "nothing"), ("name", "notes.txt")];
+    let refused = visit.send_file("/m/casedesk/attach", &fields, ("notes.txt", "notes"));
+    let kept = refused.hidden("content-kept");
+    assert!(refused.status == 422 && kept.starts_with("blob:") && kept.ends_with(":5"), "{refused:?}");
+    let case = path.rsplit('/').next().unwrap();
+    let fields = [("token", token.as_str()), ("commit", commit.as_str()), ("case", case), ("name", "notes.txt"), ("content-kept", &kept)];
+    let attached = visit.send_file("/m/casedesk/attach", &fields, ("", ""));
+    assert_eq!(attached.status, 303, "{attached:?}");
+    assert!(visit.get(&path).body.contains("notes.txt"));
+    let fields = [("token", token.as_str()), ("commit", "01jd4m3v7q8z0r5t1x6y2w9k3n"), ("case", case), ("name", "notes.txt")];
+    let nothing = visit.send_file("/m/casedesk/attach", &fields, ("", ""));
+    assert!(nothing.status == 422 && nothing.body.contains("role=\"alert\""), "{nothing:?}");
+}
+
+#[test]
 fn what_people_write_is_text_in_every_page() {
     let company = Company::at(&["lund"]);
     let evil = "<script>alert(1)</script></textarea></title><img src=x onerror=alert(2)>\"'&lt;";

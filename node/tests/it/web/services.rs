@@ -126,6 +126,28 @@ fn programs_read_and_call_and_are_told_what_is_wrong() {
     assert_eq!((document["openapi"].as_str(), priority["maximum"].as_i64()), (Some("3.1.0"), Some(4)));
     assert!(ask(company.console(), "GET", "/api/v1/schema.xsd", &[], "").body.contains("<xs:element name=\"casedesk.close\">"));
 
+    // A file comes first, and a call names it then.
+    let bearer = ("Authorization", program.bearer.as_str());
+    let sent = ask(program.address, "POST", "/api/v1/files", &[bearer], "a photo").json();
+    let blob = sent["blob"].as_str().unwrap();
+    assert_eq!((blob.starts_with("blob:"), sent["bytes"].as_u64()), (true, Some(7)));
+    let attach = format!("{{\"case\":\"{id}\",\"name\":\"pump.jpg\",\"content\":\"{blob}\"}}");
+    let document = program.call("casedesk/attach", &[], &attach).json()["result"]["document"].as_str().unwrap().to_owned();
+    let file = program.get(&format!("/api/v1/objects/document/{document}/files/content/0"), &[]);
+    assert!(file.status == 200 && file.body == "a photo" && file.field("content-disposition").contains("pump.jpg"), "{file:?}");
+    for nowhere in [
+        format!("case/{document}/files/content/0"),
+        format!("document/{document}/files/content/1"),
+        format!("document/{id}/files/content/0"),
+    ] {
+        assert_eq!(program.get(&format!("/api/v1/objects/{nowhere}"), &[]).status, 404, "{nowhere}");
+    }
+    assert_eq!(ask(program.address, "POST", "/api/v1/files", &[], "a photo").status, 401);
+    let in_xml = ask(program.address, "POST", "/api/v1/files", &[bearer, ("Accept", "application/xml")], "");
+    assert!(in_xml.body.contains("<Stored") && in_xml.body.contains("bytes=\"0\""), "{in_xml:?}");
+    let made_up = attach.replace(blob, &format!("blob:{}:7", "00".repeat(32)));
+    assert_eq!(program.call("casedesk/attach", &[], &made_up).status, 422);
+
     // The token is over, and no other one.
     let other = Program::log_in(company.console(), "astrid");
     let end = || ask(program.address, "POST", "/api/v1/logout", &[("Authorization", &program.bearer)], "").status;

@@ -111,6 +111,15 @@ impl Filled {
                 }
             };
         }
+        if parameter.kind == ValueKind::Blob {
+            let kept: Vec<&str> = self.form.all(name).filter(|text| !text.is_empty()).collect();
+            return html! {
+                @for blob in &kept { input type="hidden" name={ (name) "-kept" } value=(blob); }
+                input id=(id) name=(name) type="file" multiple[parameter.arity.max != 1] required[required && kept.is_empty()] aria-invalid=[invalid]
+                    aria-describedby=(described);
+                @if !kept.is_empty() { p.hint { "The file that was sent is kept; choose another one to send that instead." } }
+            };
+        }
         let max = size(parameter).map(|(_, max)| max);
         if is_long(parameter) || parameter.arity.max != 1 {
             let rows = if parameter.arity.max == 1 { "8" } else { "3" };

@@ -6,7 +6,7 @@ use caps_adapters::web::axum::extract::{Path, State};
 use caps_adapters::web::axum::http::StatusCode;
 use caps_adapters::web::axum::response::{IntoResponse, Response};
 use caps_model::schema::Method;
-use caps_model::{CommitId, Name, ObjectId, Record, Schema, Value};
+use caps_model::{CommitId, Name, ObjectId, Record, Schema, Value, ValueKind};
 use maud::html;
 
 use super::super::catalogue::Catalogue;
@@ -93,12 +93,13 @@ async fn render(
     filled.offer(&visitor.client, catalogue, &method.parameters).await?;
     let profile = visitor.profile().await?;
     let has_reason = method.parameters.iter().any(|parameter| parameter.name == *"reason");
+    let takes_files = method.parameters.iter().any(|parameter| parameter.kind == ValueKind::Blob);
     let given: Vec<&Name> = filled.given.keys().collect();
     let body = html! {
         h1 { (label(method.name.as_str())) }
         p.lead { (method.summary) }
         (filled.complaint())
-        form.sheet method="post" action={ "/m/" (schema.module) "/" (method.name) } {
+        form.sheet method="post" action={ "/m/" (schema.module) "/" (method.name) } enctype=[takes_files.then_some("multipart/form-data")] {
             input type="hidden" name="token" value=(site.token(&visitor.secret));
             input type="hidden" name="commit" value=(commit);
             @if let Some(next) = filled.form.filled("next") { input type="hidden" name="next" value=(next); }

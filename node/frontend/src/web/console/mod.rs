@@ -2,7 +2,6 @@
 //!
 //! Templates are maud's: HTML in Rust, checked when it is compiled, every text escaped unless somebody says otherwise, and nobody does.
 
-mod blob;
 mod desk;
 mod door;
 mod form;
@@ -32,7 +31,7 @@ pub(super) fn router(site: &Arc<Site>) -> Router<Arc<Site>> {
         .route("/logout", post(door::leave))
         .route("/e/{entity}", get(list::page))
         .route("/o/{id}", get(object::page))
-        .route("/o/{id}/file/{attribute}/{number}", get(blob::file))
+        .route("/o/{id}/file/{attribute}/{number}", get(object::file))
         .route("/m/{module}/{method}", get(method::page).post(method::submit))
         .route("/desk", get(desk::queue::page))
         .route("/desk/cases/{id}", get(desk::conversation::page).post(desk::conversation::submit))

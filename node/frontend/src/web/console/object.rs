@@ -9,6 +9,7 @@ use caps_model::messages::{Event, History};
 use caps_model::{Name, Object, ObjectId, Position, ValueKind};
 use maud::{Markup, html};
 
+use super::super::blob;
 use super::super::catalogue::{Catalogue, is_of_rights};
 use super::super::input::object_id;
 use super::super::refusal::Trouble;
@@ -20,6 +21,15 @@ use super::page::{Failed, Page};
 use super::request::Asked;
 use super::timeline::{mentioned, timeline};
 use crate::{Client, ClientError};
+
+/// A large value, as a file that a browser saves.
+pub(super) async fn file(Path((id, attribute, number)): Path<(String, String, u32)>, asked: Asked) -> Result<Response, Failed> {
+    let nothing = || Trouble::NotFound("There is no such file, or none that you may read.".to_owned());
+    let client = &asked.visitor.client;
+    let got = client.get(vec![object_id(&id).ok_or_else(nothing)?]).await?;
+    let object = got.objects.into_iter().next().flatten().ok_or_else(nothing)?;
+    Ok(blob::file(client, &object, &attribute, number).ok_or_else(nothing)?)
+}
 
 /// An object with everything that its page shows.
 #[derive(Debug)]

@@ -1,14 +1,17 @@
 //! What handlers of pages take: the visitor behind a cookie, a form that a page of ours sent.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use caps_adapters::web::axum::body::Body;
 use caps_adapters::web::axum::extract::{FromRequest, FromRequestParts};
 use caps_adapters::web::axum::http::request::Parts;
 use caps_adapters::web::axum::http::{HeaderMap, Request, header};
-use caps_adapters::web::form::Form;
-use caps_adapters::web::{body, cookie, origin, token};
+use caps_adapters::web::form::{Form, FormError};
+use caps_adapters::web::upload::Upload;
+use caps_adapters::web::{body, cookie, origin, token, upload};
 
+use super::super::blob;
 use super::super::refusal::Trouble;
 use super::super::site::Site;
 use super::super::visitor::{Ticket, Visitor};
@@ -47,12 +50,36 @@ pub(super) fn cookie_of<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a st
 
 /// A form in a body, from a page of this site as far as the browser says.
 pub(super) async fn form_of(request: Request<Body>) -> Result<Form, Trouble> {
-    let authority = request.uri().authority().map(|authority| authority.as_str().to_owned());
-    if !origin::is_ours(request.headers(), authority.as_deref()) {
-        return Err(Trouble::Bad("this form was sent by another site".to_owned()));
-    }
+    check_origin(&request)?;
     let bytes = body::whole(request).await.map_err(|problem| Trouble::Bad(problem.detail))?;
     Form::parse(&bytes).map_err(|error| Trouble::Bad(error.to_string()))
+}
+
+fn check_origin(request: &Request<Body>) -> Result<(), Trouble> {
+    let authority = request.uri().authority().map(|authority| authority.as_str().to_owned());
+    match origin::is_ours(request.headers(), authority.as_deref()) {
+        true => Ok(()),
+        false => Err(Trouble::Bad("this form was sent by another site".to_owned())),
+    }
+}
+
+/// Brings files to the cabinet: their fields hold the blobs' names then, and `FIELD-name` what the files are called. What an earlier attempt brought
+/// stands in `FIELD-kept`, and counts where no other file was chosen.
+async fn keep(site: &Site, visitor: &Visitor, form: &mut Form, uploads: Vec<Upload>) -> Result<(), Trouble> {
+    let wrong = |error: FormError| Trouble::Bad(error.to_string());
+    let brought: BTreeSet<String> = uploads.iter().map(|upload| upload.field.clone()).collect();
+    for upload in uploads {
+        let (field, name) = (upload.field.clone(), upload.name.clone());
+        let blob = blob::store(site, &visitor.client, upload).await?;
+        form.push(&field, &blob.to_string()).map_err(wrong)?;
+        form.push(&format!("{field}-name"), &name).map_err(wrong)?;
+    }
+    let kept: Vec<(String, String)> =
+        form.pairs().filter_map(|(name, value)| Some((name.strip_suffix("-kept")?.to_owned(), value.to_owned()))).collect();
+    for (field, blob) in kept.into_iter().filter(|(field, _)| !brought.contains(field)) {
+        form.push(&field, &blob).map_err(wrong)?;
+    }
+    Ok(())
 }
 
 async fn visitor_of(parts: &Parts, site: &Arc<Site>) -> Result<Arc<Visitor>, Failed> {
@@ -78,10 +105,20 @@ impl FromRequest<Arc<Site>> for Sent {
     async fn from_request(request: Request<Body>, site: &Arc<Site>) -> Result<Self, Failed> {
         let (parts, body) = request.into_parts();
         let visitor = visitor_of(&parts, site).await?;
-        let form = form_of(Request::from_parts(parts, body)).await?;
-        if !form.get("token").is_some_and(|text| token::is_for(text, &visitor.secret)) {
+        let request = Request::from_parts(parts, body);
+        let is_theirs = |form: &Form| form.get("token").is_some_and(|text| token::is_for(text, &visitor.secret));
+        let (mut form, uploads) = match upload::is_form(&request) {
+            true => {
+                check_origin(&request)?;
+                let _room = site.upload_room()?;
+                upload::form(request, is_theirs).await.map_err(|problem| Trouble::Bad(problem.detail))?
+            }
+            false => (form_of(request).await?, Vec::new()),
+        };
+        if !is_theirs(&form) {
             return Err(Trouble::Bad("this form is of another session: load the page again".to_owned()).into());
         }
+        keep(site, &visitor, &mut form, uploads).await?;
         Ok(Self { visitor, form })
     }
 }

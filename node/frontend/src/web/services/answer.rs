@@ -7,7 +7,7 @@ use caps_adapters::web::etag::Tag;
 use caps_adapters::web::json::{Value as Json, json};
 use caps_model::messages::Event;
 use caps_model::schema::{Attribute, Method};
-use caps_model::{CommitId, Name, Object, Position, Record};
+use caps_model::{BlobId, CommitId, Name, Object, Position, Record};
 
 use super::super::catalogue::{Catalogue, Kind};
 use super::super::moment::rfc3339;
@@ -27,6 +27,8 @@ pub(super) enum Answer<'a> {
     Called { module: &'a Name, method: &'a Method, position: Position, commit: CommitId, repeated: bool, result: &'a Record },
     /// A token.
     LoggedIn { token: &'a str, user: String, expires: i64 },
+    /// The name of what was sent.
+    Stored { blob: BlobId, size_bytes: u64 },
 }
 
 impl Answer<'_> {
@@ -67,6 +69,7 @@ impl Answer<'_> {
                 json!({ "position": position.0, "commit": commit.to_string(), "repeated": repeated, "result": result })
             }
             Self::LoggedIn { token, user, expires } => json!({ "token": token, "user": user, "expires": rfc3339(*expires) }),
+            Self::Stored { blob, size_bytes } => json!({ "blob": blob.to_string(), "bytes": size_bytes }),
         }
     }
 }

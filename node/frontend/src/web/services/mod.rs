@@ -8,6 +8,8 @@
 //! | `GET /api/v1/objects/{entity}/{id}` | one object; its version is its `ETag` |
 //! | `GET /api/v1/objects/{entity}/{id}/history` | what happened to it |
 //! | `GET /api/v1/objects/{entity}/events` | what changes, as server-sent events |
+//! | `GET /api/v1/objects/{entity}/{id}/files/{attribute}/{number}` | one of its large values, whole |
+//! | `POST /api/v1/files` | the name of what was sent, for a call to give to a method |
 //! | `POST /api/v1/call/{module}/{method}` | what a method answers; repeated under an `Idempotency-Key`, the same answer |
 //! | `GET /api/v1/openapi.json`, `GET /api/v1/schema.xsd` | what all this looks like, exactly |
 //! | `POST /xmlrpc` | the methods as XML-RPC |
@@ -17,6 +19,7 @@
 mod answer;
 mod caller;
 mod events;
+mod files;
 mod json;
 mod login;
 mod methods;
@@ -45,6 +48,8 @@ pub(super) fn router(_site: &Arc<Site>) -> Router<Arc<Site>> {
         .route("/objects/{entity}/events", get(events::events))
         .route("/objects/{entity}/{id}", get(objects::one))
         .route("/objects/{entity}/{id}/history", get(objects::history))
+        .route("/objects/{entity}/{id}/files/{attribute}/{number}", get(files::give))
+        .route("/files", post(files::take))
         .route("/call/{module}/{method}", post(methods::call))
         .fallback(nowhere)
         .method_not_allowed_fallback(other_method);

@@ -9,7 +9,7 @@ use caps_adapters::web::axum::response::Response;
 use caps_adapters::web::etag::{Tag, Tags};
 use caps_model::messages::History;
 use caps_model::query::ORDERS_MAX;
-use caps_model::{Filter, Name, Order, Position, Query};
+use caps_model::{Filter, Name, Object, Order, Position, Query};
 
 use super::super::catalogue::{Catalogue, Kind};
 use super::super::input;
@@ -52,16 +52,21 @@ pub(super) async fn one(
     caller.knows(&["at_least"])?;
     caller.at_least().await?;
     let catalogue = site.catalogue().await.map_err(|trouble| caller.format.trouble(trouble))?;
-    kind(&catalogue, &entity, &caller)?;
-    let id = input::object_id(&id).ok_or_else(|| nothing(&caller))?;
-    let got = caller.visitor.client.get(vec![id]).await.map_err(|error| caller.format.trouble(error))?;
-    let object = got.objects.into_iter().next().flatten().filter(|object| object.entities().any(|known| known == entity.as_str()));
-    let object = object.ok_or_else(|| nothing(&caller))?;
+    let object = object(&catalogue, &entity, &id, &caller).await?;
     let tag = Tag::of(object.version);
     if is_known(&headers, &tag, &caller)? {
         return Ok(not_modified(&tag));
     }
     Ok(Answer::Object(&object).respond(caller.format, &catalogue, Some(&tag)))
+}
+
+/// An object of an entity, or of those that inherit from it.
+pub(super) async fn object(catalogue: &Catalogue, entity: &str, id: &str, caller: &Caller) -> Result<Object, Refused> {
+    kind(catalogue, entity, caller)?;
+    let id = input::object_id(id).ok_or_else(|| nothing(caller))?;
+    let got = caller.visitor.client.get(vec![id]).await.map_err(|error| caller.format.trouble(error))?;
+    let object = got.objects.into_iter().next().flatten().filter(|object| object.entities().any(|known| known == entity));
+    object.ok_or_else(|| nothing(caller))
 }
 
 pub(super) async fn history(

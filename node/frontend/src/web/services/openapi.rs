@@ -28,8 +28,12 @@ fn openapi(catalogue: &Catalogue) -> Json {
     let mut paths = Map::new();
     paths.insert("/api/v1/login".to_owned(), login());
     paths.insert("/api/v1/logout".to_owned(), logout());
+    paths.insert("/api/v1/files".to_owned(), files());
     for kind in catalogue.kinds() {
         let name = &kind.entity.name;
+        if kind.entity.attributes.iter().any(|attribute| attribute.kind == ValueKind::Blob) {
+            paths.insert(format!("/api/v1/objects/{name}/{{id}}/files/{{attribute}}/{{number}}"), file(kind));
+        }
         paths.insert(format!("/api/v1/objects/{name}"), list(kind));
         paths.insert(format!("/api/v1/objects/{name}/{{id}}"), one(kind));
         paths.insert(format!("/api/v1/objects/{name}/{{id}}/history"), history(kind));
@@ -182,7 +186,7 @@ fn scalar(attribute: &Attribute) -> Json {
         }
         ValueKind::Decimal => json!({ "type": "string", "pattern": r"^-?[0-9]+(\.[0-9]+)?$" }),
         ValueKind::Choice => json!({ "enum": attribute.choices.iter().map(|choice| choice.word.as_str()).collect::<Vec<_>>() }),
-        ValueKind::Blob => json!({ "type": "string", "pattern": "^blob:[0-9a-f]{64}:[0-9]+$" }),
+        ValueKind::Blob => json!({ "type": "string", "pattern": BLOB_PATTERN }),
         ValueKind::Entry => json!({}),
     }
 }
@@ -203,6 +207,37 @@ fn logout() -> Json {
     let mut responses = problems_of(&["400", "401", "406", "429", "503"]);
     responses["204"] = json!({ "description": "The token is none any more, wherever it is known." });
     json!({ "post": { "operationId": "logout", "summary": "Ends the session of the token.", "responses": responses } })
+}
+
+fn files() -> Json {
+    let answer = json!({ "type": "object", "required": ["blob", "bytes"], "additionalProperties": false, "properties": {
+        "blob": { "type": "string", "pattern": BLOB_PATTERN, "description": "Give this to a method within a day." },
+        "bytes": { "type": "integer", "minimum": 0 } } });
+    json!({ "post": { "operationId": "put_file", "summary": "Takes a file of at most 100 MiB, and gives the name under which a call may give it to a method.",
+        "requestBody": { "required": true, "content": { "application/octet-stream": { "schema": {} } } },
+        "responses": responses(&answer, &["400", "401", "406", "408", "413", "429", "503"]) } })
+}
+
+fn file(kind: &Kind) -> Json {
+    let name = kind.entity.name.as_str();
+    let attributes: Vec<&str> = kind
+        .entity
+        .attributes
+        .iter()
+        .filter(|attribute| attribute.kind == ValueKind::Blob)
+        .map(|attribute| attribute.name.as_str())
+        .collect();
+    let in_path = |name: &str, schema: &Json| json!({ "name": name, "in": "path", "required": true, "schema": schema });
+    let parameters = json!([
+        of_object(),
+        in_path("attribute", &json!({ "enum": attributes })),
+        in_path("number", &json!({ "type": "integer", "minimum": 0 })),
+        at_least()
+    ]);
+    let mut responses = problems_of(&["400", "401", "404", "406", "429", "503"]);
+    responses["200"] = json!({ "description": "The bytes.", "content": { "application/octet-stream": { "schema": {} } } });
+    json!({ "get": { "operationId": format!("file_of_{name}"), "summary": "One of its large values: the first one is number 0.", "parameters": parameters,
+        "responses": responses } })
 }
 
 fn list(kind: &Kind) -> Json {
@@ -364,15 +399,18 @@ fn if_none_match() -> Json {
     json!({ "name": "If-None-Match", "in": "header", "description": "ETags that are known.", "schema": { "type": "string", "pattern": TAGS_PATTERN, "minLength": 1 } })
 }
 
+const BLOB_PATTERN: &str = "^blob:[0-9a-f]{64}:[0-9]+$";
+
 /// Conditions, as `If-Match` and `If-None-Match` have them.
 const TAGS_PATTERN: &str = r#"^(\*|(W/)?"[!#-~]*"( *, *(W/)?"[!#-~]*")*)$"#;
 
-const STATUSES: [(&str, &str); 12] = [
+const STATUSES: [(&str, &str); 13] = [
     ("400", "What was sent is not understood."),
     ("401", "There is no token, or none any more; or name and password do not belong together."),
     ("403", "The user's groups do not admit this."),
     ("404", "There is no such thing, or none that the user may know of."),
     ("406", "Answers are JSON or XML."),
+    ("408", "The body took too long."),
     ("409", "Others changed the same objects, or somebody else's commit has this id."),
     ("412", "The object has another version."),
     ("413", "The body is too large."),

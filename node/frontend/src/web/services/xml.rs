@@ -44,6 +44,9 @@ pub(super) fn answer(answer: &Answer<'_>, catalogue: &Catalogue) -> String {
             let expires = rfc3339(*expires);
             writer.element("Token", [("user", user.as_str()), ("expires", &expires)], |writer| writer.text(token));
         }
+        Answer::Stored { blob, size_bytes } => {
+            writer.element("Stored", [("bytes", size_bytes.to_string().as_str())], |writer| writer.text(&blob.to_string()));
+        }
     }
     writer.finish()
 }

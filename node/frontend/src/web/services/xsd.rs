@@ -55,17 +55,21 @@ fn xsd(catalogue: &Catalogue) -> String {
                 }
             });
         });
-        writer.element("xs:element", [("name", "Token")], |writer| {
-            writer.element("xs:complexType", [], |writer| {
-                writer.element("xs:simpleContent", [], |writer| {
-                    writer.element("xs:extension", [("base", "xs:string")], |writer| {
-                        attributes(writer, &[("user", "Id", true), ("expires", "xs:dateTime", true)]);
-                    });
-                });
+        text_element(writer, "Token", "xs:string", &[("user", "Id", true), ("expires", "xs:dateTime", true)]);
+        text_element(writer, "Stored", "Blob", &[("bytes", "xs:unsignedLong", true)]);
+    });
+    writer.finish()
+}
+
+/// An element with a text of this type in it.
+fn text_element(writer: &mut Writer, name: &str, base: &str, of: Attributes<'_>) {
+    writer.element("xs:element", [("name", name)], |writer| {
+        writer.element("xs:complexType", [], |writer| {
+            writer.element("xs:simpleContent", [], |writer| {
+                writer.element("xs:extension", [("base", base)], |writer| attributes(writer, of));
             });
         });
     });
-    writer.finish()
 }
 
 type Attributes<'a> = &'a [(&'a str, &'a str, bool)];

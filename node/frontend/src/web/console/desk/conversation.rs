@@ -32,12 +32,19 @@ pub(in super::super) async fn page(State(site): State<Arc<Site>>, Path(id): Path
 }
 
 pub(in super::super) async fn submit(State(site): State<Arc<Site>>, Path(id): Path<String>, sent: Sent) -> Result<Response, Failed> {
-    let Sent { visitor, form } = sent;
+    let Sent { visitor, mut form } = sent;
     let catalogue = site.catalogue().await?;
     let action = form.get("action").unwrap_or_default();
     let known = ACTIONS.contains(&action).then(|| catalogue.method("casedesk", action)).flatten();
     let (schema, method) = known.ok_or_else(|| Trouble::Bad("the page is of another release: load it again".to_owned()))?;
     let case = object_id(&id).ok_or_else(nothing)?;
+    if action == "attach" && (form.filled("name").is_none() || form.filled("content-name").is_some()) {
+        // A document is called as its file.
+        let name = form.filled("content-name").unwrap_or("file").to_owned();
+        form = form.without("name");
+        form.push("name", &name).map_err(|error| Trouble::Bad(error.to_string()))?;
+    }
+    let action = form.get("action").unwrap_or_default();
     let commit = form.get("commit").and_then(|commit| commit.parse().ok()).unwrap_or_else(|| visitor.client.new_commit());
     let others: Vec<_> = method.parameters.iter().filter(|parameter| parameter.name != *"case").cloned().collect();
     let trouble = match input::arguments(&others, &form) {
@@ -226,6 +233,7 @@ impl Desk<'_> {
                         @for (number, word) in (1..).zip(PRIORITIES) { option value=(number) selected[case.int("priority") == Some(number)] { (word) } }
                     }
                 }))
+                (self.attach())
                 @if case.text("status") == Some("closed") {
                     (self.form("reopen", "Reopen", html! {}))
                 } @else {
@@ -235,6 +243,26 @@ impl Desk<'_> {
                         input #reason name="reason" required maxlength="200" placeholder="Reason to close" value=(typed) dir="auto";
                     }))
                 }
+            }
+        }
+    }
+
+    fn attach(&self) -> Markup {
+        let (tried, complaint) = self.outcome("attach");
+        let kept = tried.and_then(|form| form.filled("content").zip(form.get("name")));
+        html! {
+            form method="post" enctype="multipart/form-data" {
+                (self.hidden("attach"))
+                @if let Some((blob, name)) = kept {
+                    input type="hidden" name="content-kept" value=(blob);
+                    input type="hidden" name="name" value=(name);
+                }
+                div.inline {
+                    label.hidden for="content" { "File" }
+                    input #content name="content" type="file" required[kept.is_none()];
+                    button { "Attach" }
+                }
+                @if let Some(complaint) = complaint { p.complaint role="alert" dir="auto" { (complaint) } }
             }
         }
     }
@@ -286,6 +314,7 @@ fn done(action: &str) -> &'static str {
     match action {
         "reply" => "The reply is on its way.",
         "assign" => "Assigned.",
+        "attach" => "Attached.",
         "close" => "Closed.",
         "reopen" => "Opened again.",
         _ => "Done.",
@@ -297,7 +326,7 @@ fn nothing() -> Trouble {
 }
 
 /// What these pages do; everything else has a form of its own.
-const ACTIONS: [&str; 5] = ["reply", "assign", "set_priority", "close", "reopen"];
+const ACTIONS: [&str; 6] = ["reply", "assign", "set_priority", "attach", "close", "reopen"];
 
 const MESSAGES_SHOWN: u32 = 200;
 const AGENTS_SHOWN: u32 = 200;

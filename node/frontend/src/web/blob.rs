@@ -1,4 +1,4 @@
-//! A large value, as a file that a browser saves.
+//! Large values: as files that are saved, and from files that are sent.
 //!
 //! Whatever it says it is, a browser is not to show it as a page of this site: it is saved, never opened in place.
 
@@ -6,41 +6,42 @@ use std::io;
 use std::sync::Arc;
 
 use caps_adapters::web::axum::body::{Body, Bytes};
-use caps_adapters::web::axum::extract::{Path, State};
 use caps_adapters::web::axum::http::{HeaderValue, header};
 use caps_adapters::web::axum::response::Response;
 use caps_adapters::web::disposition;
+use caps_adapters::web::upload::Upload;
 use caps_model::messages::blobs::Download;
-use caps_model::{Name, Object, Value};
+use caps_model::{BlobId, Name, Object, Value};
 use futures_util::stream;
 
-use super::super::input::object_id;
-use super::super::refusal::Trouble;
-use super::super::site::Site;
-use super::page::Failed;
-use super::request::Asked;
+use super::refusal::Trouble;
+use super::site::Site;
 use crate::Client;
+use crate::blob::{chunk_of, table_of};
 
-pub(super) async fn file(
-    State(_): State<Arc<Site>>,
-    Path((id, attribute, number)): Path<(String, String, u32)>,
-    asked: Asked,
-) -> Result<Response, Failed> {
-    let nothing = || Trouble::NotFound("There is no such file, or none that you may read.".to_owned());
-    let (id, attribute) = (object_id(&id).ok_or_else(nothing)?, Name::new(&attribute).map_err(|_| nothing())?);
-    let client = asked.visitor.client.clone();
-    let object = client.get(vec![id]).await.map_err(Trouble::from)?.objects.into_iter().next().flatten().ok_or_else(nothing)?;
+/// One of the large values of an object's attribute, as a file; `None`: there is none.
+pub(super) fn file(client: &Client, object: &Object, attribute: &str, number: u32) -> Option<Response> {
+    let attribute = Name::new(attribute).ok()?;
     let place = usize::try_from(number).unwrap_or(usize::MAX);
-    let blob = object.values(attribute.as_str()).get(place).and_then(Value::blob_within).ok_or_else(nothing)?;
-    let name = name_of(&object, &attribute, place);
+    let blob = object.values(attribute.as_str()).get(place).and_then(Value::blob_within)?;
+    let name = name_of(object, &attribute, place);
     // As of the version that was looked at: the parts must be of one blob.
-    let wanted = Download { object: id, attribute, number, at: Some(object.version), offset: 0, length: blob.size_bytes };
-    let mut response = Response::new(Body::from_stream(parts(client, wanted)));
+    let wanted = Download { object: object.id, attribute, number, at: Some(object.version), offset: 0, length: blob.size_bytes };
+    let mut response = Response::new(Body::from_stream(parts(client.clone(), wanted)));
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
     headers.insert(header::CONTENT_LENGTH, HeaderValue::from(blob.size_bytes));
     headers.insert(header::CONTENT_DISPOSITION, disposition::attachment(&name));
-    Ok(response)
+    Some(response)
+}
+
+/// Brings a file that came to the cabinet. Until a commit names the blob, it is nobody's, and goes after some time.
+pub(super) async fn store(site: &Site, client: &Client, upload: Upload) -> Result<BlobId, Trouble> {
+    let file = Arc::new(upload.file);
+    let read = file.clone();
+    let failed = |error: io::Error| Trouble::Fault(format!("the file that came cannot be read again: {error}"));
+    let table = site.files.run(move || table_of(&read)).await.map_err(io::Error::other).and_then(|table| table).map_err(failed)?;
+    Ok(client.put_blob(&table, |index| chunk_of(&file, &table, index), |_| {}).await?.blob)
 }
 
 /// The parts, one after the other: the next one is fetched when the browser has taken the last.
