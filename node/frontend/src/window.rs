@@ -1,14 +1,14 @@
 //! The first objects of an order, kept as they are told.
 
-use caps_model::Object;
 use caps_model::messages::{ObjectChange, Update};
+use caps_model::{Object, Position};
 
 /// A copy of a window that is followed: at most as many objects as its limit says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Window {
     objects: Vec<Object>,
-    /// More of the present is to come.
-    incomplete: bool,
+    /// More of the present at this position is to come.
+    coming: Option<Position>,
 }
 
 impl Window {
@@ -25,12 +25,15 @@ impl Window {
     /// Takes in an update; `true` if what there is to see is whole and different. Places beyond the end, which no store tells, count as the end.
     pub fn take(&mut self, update: &Update) -> bool {
         match update {
-            Update::Present { objects, complete, .. } => {
-                if !self.incomplete {
+            Update::Present { position, objects, complete, .. } => {
+                // At another position it begins anew: another host tells it.
+                if self.coming != Some(*position) {
                     self.objects.clear();
                 }
+                // At the same one, what is told again is told from its beginning.
+                self.objects.retain(|known| objects.iter().all(|object| object.id != known.id));
                 self.objects.extend(objects.iter().cloned());
-                self.incomplete = !complete;
+                self.coming = (!complete).then_some(*position);
                 *complete
             }
             Update::Changes { changes, places, .. } => {
@@ -48,7 +51,7 @@ impl Window {
 
 #[cfg(test)]
 mod tests {
-    use caps_model::{Name, ObjectId, Position, Record};
+    use caps_model::{Name, ObjectId, Record};
 
     use super::*;
 
@@ -63,10 +66,11 @@ mod tests {
     #[test]
     fn a_window_follows_what_it_is_told() {
         let mut window = Window::new();
-        let present = |ids: &[u128], complete| {
+        let present_at = |position, ids: &[u128], complete| {
             let objects = ids.iter().map(|id| object(*id)).collect();
-            Update::Present { position: Position(1), moment: None, objects, complete }
+            Update::Present { position: Position(position), moment: None, objects, complete }
         };
+        let present = |ids: &[u128], complete| present_at(1, ids, complete);
         assert!(!window.take(&present(&[1, 2], false)));
         assert!(window.take(&present(&[3], true)));
         assert_eq!(ids(&window), [1, 2, 3]);
@@ -77,5 +81,11 @@ mod tests {
         // A present that nobody waits for is a new start.
         assert!(window.take(&present(&[5], true)));
         assert_eq!(ids(&window), [5]);
+        // So is one that begins again in the middle, at another host that is elsewhere.
+        assert!(!window.take(&present_at(7, &[6], false)));
+        assert!(!window.take(&present_at(8, &[7], false)));
+        assert!(!window.take(&present_at(8, &[7, 8], false)));
+        assert!(window.take(&present_at(8, &[9], true)));
+        assert_eq!(ids(&window), [7, 8, 9]);
     }
 }

@@ -78,16 +78,12 @@ pub trait State: Send + Debug {
     /// Takes one step, all of it or nothing.
     fn write(&mut self, transaction: &Transaction<'_>) -> Result<(), StateError>;
 
-    /// What answers many questions at once, where each takes a round trip.
-    fn engine(&self) -> Option<&dyn Engine> {
-        None
-    }
+    /// What answers many questions at once, where each takes a round trip. No state has one without saying so: whoever wraps a state must not hide it.
+    fn engine(&self) -> Option<&dyn Engine>;
 
     /// Begins to rewrite what the state is kept in, so that values that were replaced until now can not be recovered from it. This itself takes no
     /// longer than a write may. A state that is opened after a crash meanwhile finishes it. `None`: there is nothing to rewrite.
-    fn purge(&mut self) -> Result<Option<Box<dyn Purge>>, StateError> {
-        Ok(None)
-    }
+    fn purge(&mut self) -> Result<Option<Box<dyn Purge>>, StateError>;
 }
 
 /// The rewriting of a state, which is read and written meanwhile.
@@ -283,6 +279,10 @@ impl<S: State + ?Sized> State for Box<S> {
 
     fn write(&mut self, transaction: &Transaction<'_>) -> Result<(), StateError> {
         (**self).write(transaction)
+    }
+
+    fn engine(&self) -> Option<&dyn Engine> {
+        (**self).engine()
     }
 
     fn purge(&mut self) -> Result<Option<Box<dyn Purge>>, StateError> {

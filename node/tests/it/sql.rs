@@ -35,6 +35,8 @@ fn state_in_sqlite_is_read_by_others_lost_and_rebuilt() {
     let cases = site.succeed(&["query", "case", "--count", "--json"]);
     assert_eq!(serde_json::from_str::<serde_json::Value>(&cases).unwrap()["count"], all, "{counted}");
     assert!(site.fail(&["rebuild", "--node", "store-lund"]).contains("does it run? stop it first"));
+    let plan = site.succeed(&["query", "case", "status = new", "--order", "due_at", "--explain"]);
+    assert!(plan.contains("found by the database, for: status = new"), "{plan}");
     assert!(store.terminate());
     assert!(site.succeed(&["check", "--node", "store-lund", "--state"]).contains("state: as the journal says"));
 

@@ -32,7 +32,7 @@ pub(crate) fn queries(of: &str, cabinet: &Cabinet<Box<dyn State>>, objects: u64,
         took.sort();
         let explained = cabinet.explain(&query).expect("the state answers");
         let (p50, p99) = (took[times / 2], took[times * 99 / 100]);
-        say(&format!("{of}: {what}"), &format!("p50 {p50:.1?}, p99 {p99:.1?}, looked at {}", explained.looked_at));
+        say(&format!("{of}: {what}"), &format!("p50 {p50:.1?}, p99 {p99:.1?}, looked at {}; {}", explained.looked_at, explained.plan));
     }
 }
 

@@ -1,7 +1,8 @@
-//! States that combine indexes by themselves.
+//! States that answer many questions at once.
 //!
-//! Where each question costs a round trip, as it does to a database, indexes are not walked by asking for one place after the other. The state is given
-//! everything that is known of the answer, and gives objects together with where they stand. It may give too many: the evaluator still decides.
+//! Where each question costs a round trip, as it does to a database, indexes are not walked by asking for one place after the other. The state is told
+//! where every match stands, and gives objects together with their places. It may give too many: the evaluator still decides. Which way is the shorter
+//! one is not left to it: what a database knows of its columns says nothing of the part of one index, so [`plan`](super::plan) counts, and chooses.
 
 use caps_model::{Name, Object, ObjectId, Position};
 
@@ -24,8 +25,14 @@ pub trait Engine {
         limit: usize,
     ) -> Result<Vec<(Place, Object)>, StateError>;
 
-    /// Objects that stand within a path, in no order.
-    fn candidates(&self, entity: &Name, within: &Path, limit: usize) -> Result<Vec<ObjectId>, StateError>;
+    /// How many objects stand in each span of a path, in its order; none is counted further than to `most`.
+    fn span_counts(&self, entity: &Name, within: &Path, most: usize) -> Result<Vec<usize>, StateError>;
+
+    /// Objects that stand within a path, as they are now, in no order; one may come several times. Its spans hold as many as was counted.
+    fn listed(&self, entity: &Name, within: &Path, counts: &[usize], limit: usize) -> Result<Vec<Object>, StateError>;
+
+    /// The same, by their ids.
+    fn candidates(&self, entity: &Name, within: &Path, counts: &[usize]) -> Result<Vec<ObjectId>, StateError>;
 
     /// The first objects that an entity had after the commit at `position`, deleted ones included, as they were then, in the order of ids.
     fn objects_then(&self, entity: &Name, position: Position, after: Option<ObjectId>, limit: usize) -> Result<Vec<Object>, StateError>;

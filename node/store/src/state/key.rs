@@ -62,6 +62,12 @@ pub(super) fn fate(id: CommitId) -> Key {
     Key::new(&[b"i"], &id.0.to_be_bytes())
 }
 
+/// The commit of which a key is the fate's.
+pub(super) fn fate_in(key: &[u8]) -> Option<CommitId> {
+    let id = key.strip_prefix(b"i")?;
+    id.try_into().ok().map(|id| CommitId(u128::from_be_bytes(id)))
+}
+
 /// The key of a place, by its bytes, in an index of an entity.
 pub(super) fn place(entity: &Name, index: &Index, place: &[u8]) -> Key {
     within(entity, index, place)

@@ -5,9 +5,10 @@ use std::ops::Bound;
 
 use caps_model::{CommitId, Name, Object, ObjectId, Position};
 
+use super::engine::Engine;
 use super::index::{Index, Place, Span, differences};
 use super::rest::Rest;
-use super::{Changed, CommitRecord, Counts, Fate, Mark, State, StateError, Step, Transaction};
+use super::{Changed, CommitRecord, Counts, Fate, Mark, Purge, State, StateError, Step, Transaction};
 
 /// State in memory; gone with the process, rebuilt from the journal.
 #[derive(Debug, Default)]
@@ -120,6 +121,14 @@ impl State for MemoryState {
 
     fn fate(&self, commit: CommitId) -> Result<Option<Fate>, StateError> {
         Ok(self.fates.get(&commit).copied())
+    }
+
+    fn engine(&self) -> Option<&dyn Engine> {
+        None
+    }
+
+    fn purge(&mut self) -> Result<Option<Box<dyn Purge>>, StateError> {
+        Ok(None)
     }
 
     fn write(&mut self, transaction: &Transaction<'_>) -> Result<(), StateError> {

@@ -215,6 +215,15 @@ impl Path {
         }
     }
 
+    /// How many objects stand within it at most, by what was counted of its spans in their order.
+    pub(super) fn at_most(&self, counts: &[usize]) -> usize {
+        match self {
+            Self::Span { .. } => counts.first().copied().unwrap_or(usize::MAX),
+            Self::Any(paths) => counted(paths, counts).fold(0, |sum, (path, counts)| sum.saturating_add(path.at_most(counts))),
+            Self::All(paths) => counted(paths, counts).map(|(path, counts)| path.at_most(counts)).min().unwrap_or(usize::MAX),
+        }
+    }
+
     /// A value that every match has, if the index tells it from all others.
     pub(super) fn one_value(&self) -> Option<(Index, Value)> {
         match self {
@@ -223,6 +232,15 @@ impl Path {
             Self::Span { .. } | Self::Any(_) => None,
         }
     }
+}
+
+/// Each of several paths with what was counted of its spans.
+pub(super) fn counted<'p, 'c>(paths: &'p [Path], mut counts: &'c [usize]) -> impl Iterator<Item = (&'p Path, &'c [usize])> {
+    paths.iter().map(move |path| {
+        let (own, rest) = counts.split_at(path.spans().min(counts.len()));
+        counts = rest;
+        (path, own)
+    })
 }
 
 impl fmt::Display for Index {

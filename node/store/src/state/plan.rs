@@ -4,13 +4,15 @@
 //! propose much, and the answer is wanted in the order of an attribute, the index of that attribute is walked until there is enough: of N
 //! objects of which m match, that looks at about `limit x N / m`, and looking at all m costs m, so they break even at `m = sqrt(limit x N)`.
 //!
-//! A state with an engine of its own, as a database has, is given the whole path at once, and plans by itself.
+//! A state with an engine of its own, as a database has, is asked the same in fewer questions: it counts all parts of the path at once, and then gives
+//! the few objects that stand in the smallest, or the first ones of the order that stand in all of them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use caps_model::{ObjectId, Query, Value};
+use caps_model::{Object, ObjectId, Query, Value};
 
+use super::engine::Engine;
 use super::index::Index;
 use super::path::{LISTED_MIN, Path, path};
 use super::{State, StateError};
@@ -36,7 +38,14 @@ pub(crate) enum Plan {
     Ordered,
     /// By looking at every object of the entity.
     Entity,
-    /// By asking the state's own engine, which combines indexes as it likes and answers in the query's order.
+    /// By looking at these objects, which the state's engine has given.
+    Fetched {
+        /// The objects.
+        objects: BTreeMap<ObjectId, Object>,
+        /// What proposed them.
+        by: String,
+    },
+    /// By asking the state's engine for objects in the query's order, each of which stands in all parts of a path.
     Engine {
         /// Where every match stands; `None`: anywhere.
         within: Option<Path>,
@@ -46,8 +55,8 @@ pub(crate) enum Plan {
 /// The plan for a query of which everything is wanted, or only what its limit says.
 pub(crate) fn plan(state: &dyn State, query: &Query, everything: bool) -> Result<Plan, StateError> {
     let path = path(state, &query.filter)?;
-    if state.engine().is_some() && path.as_ref().is_none_or(|path| path.spans() <= ENGINE_SPANS_MAX) {
-        return Ok(Plan::Engine { within: path });
+    if let Some(engine) = state.engine().filter(|_| path.as_ref().is_none_or(|path| path.spans() <= ENGINE_SPANS_MAX)) {
+        return with_engine(engine, state.counts().objects, query, path);
     }
     let Some(path) = path else { return Ok(otherwise(query, everything)) };
     let most = if everything { LISTED_MAX } else { worth_listing(state.counts().objects, query.limit) };
@@ -69,12 +78,36 @@ pub(crate) fn plan(state: &dyn State, query: &Query, everything: bool) -> Result
     Ok(Plan::Ordered)
 }
 
+fn with_engine(engine: &dyn Engine, objects: u64, query: &Query, path: Option<Path>) -> Result<Plan, StateError> {
+    let Some(path) = path else { return Ok(Plan::Engine { within: None }) };
+    let fetched = |objects: Vec<Object>| Plan::Fetched {
+        objects: objects.into_iter().map(|object| (object.id, object)).collect(),
+        by: path.describe(),
+    };
+    // One part has no smaller one: if there is little in it, it was asked for once.
+    if path.spans() == 1 {
+        let objects = engine.listed(&query.entity, &path, &[0], UNCOUNTED_MAX + 1)?;
+        if objects.len() <= UNCOUNTED_MAX {
+            return Ok(fetched(objects));
+        }
+    }
+    let most = worth_listing(objects, query.limit).min(FETCHED_MAX);
+    let counts = engine.span_counts(&query.entity, &path, most.saturating_add(1))?;
+    if path.at_most(&counts) > most {
+        return Ok(Plan::Engine { within: Some(path) });
+    }
+    Ok(fetched(engine.listed(&query.entity, &path, &counts, most)?))
+}
+
 /// Objects that indexes propose for a filter, and by what; `None`: they propose nothing, or more than `most`.
 pub(crate) fn proposed(state: &dyn State, query: &Query, most: usize) -> Result<Option<BTreeSet<ObjectId>>, StateError> {
     let Some(path) = path(state, &query.filter)? else { return Ok(None) };
     if let Some(engine) = state.engine().filter(|_| path.spans() <= ENGINE_SPANS_MAX) {
-        let ids = engine.candidates(&query.entity, &path, most.saturating_add(1))?;
-        return Ok((ids.len() <= most).then(|| ids.into_iter().collect()));
+        let counts = engine.span_counts(&query.entity, &path, most.saturating_add(1))?;
+        return match path.at_most(&counts) <= most {
+            true => Ok(Some(engine.candidates(&query.entity, &path, &counts)?.into_iter().collect())),
+            false => Ok(None),
+        };
     }
     Ok(path.fewest(state, &query.entity, most)?.map(|(ids, _)| ids))
 }
@@ -102,8 +135,12 @@ impl Plan {
             Self::Part { index: Index::Attribute(attribute), value } => {
                 format!("the objects with {attribute} {value}, by id, until there are enough")
             }
-            Self::Engine { within: Some(path) } => format!("the database, with {}", path.describe()),
-            Self::Engine { within: None } => format!("every object of {}, from the database", query.entity),
+            Self::Fetched { objects, by } => format!("{} objects found by the database, for: {by}", objects.len()),
+            Self::Engine { within } => {
+                let order = query.order.first().map_or("of ids".to_owned(), |order| format!("of {order}"));
+                let narrowed = within.as_ref().map(|path| format!(", narrowed by: {}", path.describe())).unwrap_or_default();
+                format!("objects of {} from the database in the order {order}{narrowed}, until there are enough", query.entity)
+            }
             Self::Part { .. } | Self::Entity => format!("every object of {}", query.entity),
             Self::Ordered => {
                 let order = query.order.first().map(ToString::to_string).unwrap_or_default();
@@ -115,6 +152,12 @@ impl Plan {
 
 /// Ids held at once, 16 bytes each: beyond that, going through the entity page by page is not much slower.
 const LISTED_MAX: usize = 100_000;
+
+/// Objects that an engine gives at once, commonly a kilobyte each.
+const FETCHED_MAX: usize = 1_000;
+
+/// Objects for which it is not worth counting first.
+const UNCOUNTED_MAX: usize = 32;
 
 /// Parts of indexes combined in one question to an engine: a statement of a database takes some thousand values.
 const ENGINE_SPANS_MAX: usize = 200;

@@ -1,7 +1,7 @@
 //! Query evaluation over any state: an index proposes, the model's evaluator decides.
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::{Bound, ControlFlow};
 
 use caps_model::query::{Order, Relations};
@@ -36,6 +36,7 @@ pub(crate) fn search(
             search.in_order()
         }
         Plan::Listed { ids, .. } => search.listed(ids),
+        Plan::Fetched { objects, .. } => search.fetched(objects),
         Plan::Part { index, value } => search.part(index, &ordered(value)),
         Plan::Ordered => search.in_order(),
         Plan::Entity => search.entity(),
@@ -132,17 +133,27 @@ impl<V: FnMut(Object) -> ControlFlow<()>> Search<'_, V> {
         Ok(())
     }
 
+    fn fetched(&mut self, objects: &BTreeMap<ObjectId, Object>) -> Result<(), StateError> {
+        let from = self.start().map_or(Bound::Unbounded, Bound::Excluded);
+        for object in objects.range((from, Bound::Unbounded)).map(|(_, object)| object) {
+            if self.look(Candidate::known(object.clone()))?.is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
     fn part(&mut self, index: &Index, value: &[u8]) -> Result<(), StateError> {
         let mut span = Span::beginning(value);
         if let Some(object) = self.start() {
             span = span.beyond(&Place::of(value, object), false);
         }
         loop {
-            let places = self.state.scan(&self.query.entity, index, &span, false, PAGE)?;
-            let Some(last) = places.last() else { return Ok(()) };
+            let places = self.places(index, &span, false)?;
+            let Some((last, _)) = places.last() else { return Ok(()) };
             span = span.beyond(last, false);
-            for place in &places {
-                if self.look(Candidate::unknown(place.object()))?.is_break() {
+            for (_, candidate) in places {
+                if self.look(candidate)?.is_break() {
                     return Ok(());
                 }
             }
@@ -165,7 +176,12 @@ impl<V: FnMut(Object) -> ControlFlow<()>> Search<'_, V> {
 
     /// Objects that have a value of the first order, by the index of its attribute; then those that have none.
     fn in_order(&mut self) -> Result<(), StateError> {
-        let Some(order) = self.query.order.first() else { return self.entity() };
+        let Some(order) = self.query.order.first() else {
+            return match self.within.and_then(Path::one_value) {
+                Some((index, value)) => self.part(&index, &ordered(&value)),
+                None => self.entity(),
+            };
+        };
         let first_of_cursor = self.query.after.as_ref().map(|cursor| cursor.values.first().cloned().flatten());
         let span = match &first_of_cursor {
             None => Span::all(),

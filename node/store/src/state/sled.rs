@@ -52,6 +52,7 @@ use self::purge::Rewriting;
 use self::shelf::Shelf;
 use self::table::Table;
 use self::view::{Frozen, Part, Reader};
+use super::engine::Engine;
 use super::entries::{self, Header, decode, object};
 use super::index::{Index, Place, Span};
 use super::key::{self, Key};
@@ -309,6 +310,10 @@ impl State for SledState {
 
     fn fate(&self, commit: CommitId) -> Result<Option<Fate>, StateError> {
         self.reading(|reader| reader.get(&key::fate(commit), |bytes| decode(bytes, "fate")))
+    }
+
+    fn engine(&self) -> Option<&dyn Engine> {
+        None
     }
 
     fn write(&mut self, transaction: &Transaction<'_>) -> Result<(), StateError> {

@@ -12,6 +12,7 @@
 //! | [`schema`] | the tables, by number of version |
 //! | [`rows`] | what a step comes to as rows |
 //! | [`questions`] | what is read, as statements |
+//! | [`newcomers`] | which ids are new for certain, and not asked for |
 //! | [`views`] | a view for each entity, by the attributes that were seen |
 //!
 //! Like every state it is no truth. Transactions are completed when enough is gathered, or nothing more came for a moment; the mark is in the same
@@ -21,6 +22,7 @@
 
 mod ledger;
 mod link;
+mod newcomers;
 mod questions;
 mod rows;
 mod schema;
@@ -36,6 +38,7 @@ use caps_model::{CommitId, Name, Object, ObjectId, Position};
 
 use self::ledger::{Spot, Write};
 use self::link::Link;
+use self::newcomers::Newcomers;
 use self::questions::Question;
 use self::rows::Rows;
 use super::engine::{Engine, Sought};
@@ -43,7 +46,7 @@ use super::entries::{self, Header, Kept, decode, object};
 use super::index::{Index, Place, Span};
 use super::key::{self, Key};
 use super::path::Path;
-use super::{CommitRecord, Counts, Fate, Mark, State, StateError, Step, Transaction};
+use super::{CommitRecord, Counts, Fate, Mark, Purge, State, StateError, Step, Transaction};
 
 /// Where a state is kept in a database.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,6 +64,9 @@ pub struct SqlState {
     header: Header,
     /// Objects as they are now, by id: a commit looks at those that it read.
     present: RefCell<Present>,
+    /// Ids of objects, and of commits.
+    objects: Newcomers,
+    commits: Newcomers,
     name: &'static str,
 }
 
@@ -107,7 +113,16 @@ impl SqlState {
         if matches!(opened, SqlOpened::Emptied { .. }) {
             link.empty().map_err(engine)?;
         }
-        Ok((Self { link, header, present: RefCell::default(), name }, opened))
+        let future = newcomers::future_of(header.mark.moment);
+        let objects = Newcomers::between(
+            edge(&link, questions::last_object_before(future), object_number)?,
+            edge(&link, questions::first_object_from(future), object_number)?,
+        );
+        let commits = Newcomers::between(
+            edge(&link, questions::last_fate_before(future), fate_number)?,
+            edge(&link, questions::first_fate_from(future), fate_number)?,
+        );
+        Ok((Self { link, header, present: RefCell::default(), objects, commits, name }, opened))
     }
 
     /// Throws away whatever is at a place.
@@ -139,6 +154,9 @@ impl State for SqlState {
     }
 
     fn object_at(&self, id: ObjectId, position: Position) -> Result<Option<Object>, StateError> {
+        if self.objects.is_new(id.0) {
+            return Ok(None);
+        }
         let is_present = position >= self.header.mark.position;
         if is_present && let Some(known) = self.present.borrow_mut().get(id) {
             return Ok(known);
@@ -180,13 +198,20 @@ impl State for SqlState {
     }
 
     fn fate(&self, commit: CommitId) -> Result<Option<Fate>, StateError> {
+        if self.commits.is_new(commit.0) {
+            return Ok(None);
+        }
         self.get(&key::fate(commit), |bytes| decode(bytes, "fate"))
     }
 
     fn write(&mut self, transaction: &Transaction<'_>) -> Result<(), StateError> {
+        let Self { objects, commits, .. } = self;
         let (mut entries, mut places, mut bodies) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
         entries::put(transaction, |kept, value| match kept {
-            Kept::Version(id, position) => drop(bodies.insert((id, position), value.unwrap_or_default().to_vec())),
+            Kept::Version(id, position) => {
+                objects.came(id.0);
+                bodies.insert((id, position), value.unwrap_or_default().to_vec());
+            }
             Kept::Place(entity, index, place) => {
                 // Only places are kept.
                 let place = Place::from_bytes(place).expect("an index has places");
@@ -194,7 +219,12 @@ impl State for SqlState {
             }
             // A row says when it was born, too.
             Kept::Member(..) => {}
-            Kept::Commit(_) | Kept::Fate(_) => drop(entries.insert(kept.key().as_bytes().to_vec(), value.map(<[u8]>::to_vec))),
+            Kept::Commit(_) | Kept::Fate(_) => {
+                if let Kept::Fate(commit) = kept {
+                    commits.came(commit.0);
+                }
+                entries.insert(kept.key().as_bytes().to_vec(), value.map(<[u8]>::to_vec));
+            }
         })?;
         let header = self.header.after(transaction);
         let write = Write { entries, places, header: entries::encode(&header)?, rows: Rows::of(transaction, bodies) };
@@ -215,6 +245,11 @@ impl State for SqlState {
 
     fn engine(&self) -> Option<&dyn Engine> {
         Some(self)
+    }
+
+    /// What the database keeps beside its tables is for whoever runs it: see SQL.md.
+    fn purge(&mut self) -> Result<Option<Box<dyn Purge>>, StateError> {
+        Ok(None)
     }
 }
 
@@ -237,8 +272,21 @@ impl Engine for SqlState {
         self.ask(questions::placed(sought, index, span, backwards, limit), |row| Ok((place_of(row, 0)?, object(bytes_of(row, 1)?)?)))
     }
 
-    fn candidates(&self, entity: &Name, within: &Path, limit: usize) -> Result<Vec<ObjectId>, StateError> {
-        self.ask(questions::candidates(entity, within, limit), |row| id_of(row, 0))
+    fn span_counts(&self, entity: &Name, within: &Path, most: usize) -> Result<Vec<usize>, StateError> {
+        if within.spans() == 0 {
+            return Ok(Vec::new());
+        }
+        let count = |cell: &Cell| cell.as_int().and_then(|count| usize::try_from(count).ok()).ok_or_else(|| lacks("a count"));
+        let rows = self.ask(questions::span_counts(entity, within, most), |row| row.iter().map(count).collect())?;
+        rows.into_iter().next().ok_or_else(|| lacks("counts"))
+    }
+
+    fn listed(&self, entity: &Name, within: &Path, counts: &[usize], limit: usize) -> Result<Vec<Object>, StateError> {
+        self.ask(questions::listed(entity, within, counts, limit), |row| object(bytes_of(row, 0)?))
+    }
+
+    fn candidates(&self, entity: &Name, within: &Path, counts: &[usize]) -> Result<Vec<ObjectId>, StateError> {
+        self.ask(questions::candidates(entity, within, counts), |row| id_of(row, 0))
     }
 
     fn objects_then(&self, entity: &Name, position: Position, after: Option<ObjectId>, limit: usize) -> Result<Vec<Object>, StateError> {
@@ -268,6 +316,19 @@ impl Present {
         self.young.remove(&id);
         self.old.remove(&id);
     }
+}
+
+/// The id at one end of a gap.
+fn edge(link: &Link, question: Question, read: fn(&Row) -> Result<u128, StateError>) -> Result<Option<u128>, StateError> {
+    link.rows(question).map_err(engine)?.first().map(read).transpose()
+}
+
+fn object_number(row: &Row) -> Result<u128, StateError> {
+    id_of(row, 0).map(|id| id.0)
+}
+
+fn fate_number(row: &Row) -> Result<u128, StateError> {
+    key::fate_in(bytes_of(row, 0)?).map(|commit| commit.0).ok_or_else(|| lacks("a commit's id in a key"))
 }
 
 fn bytes_of(row: &Row, column: usize) -> Result<&[u8], StateError> {
