@@ -129,10 +129,16 @@ impl Ledger {
         }
         let writes = std::mem::take(&mut self.writes);
         self.put = 0;
-        let steps = writes.iter().map(|write| &write.rows);
-        match &mut self.connection {
-            Some(connection) => self.views.follow(connection, steps).await,
-            None => Ok(()),
+        loop {
+            let steps = writes.iter().map(|write| &write.rows);
+            let followed = match &mut self.connection {
+                Some(connection) => self.views.follow(connection, steps).await,
+                None => Err(away()),
+            };
+            match followed {
+                Err(error) => self.recover(error, until).await?,
+                done => return done,
+            }
         }
     }
 
@@ -210,15 +216,14 @@ impl Ledger {
         tracing::warn!(database = %self.place.target, %error, "the state's database failed; trying again");
         self.connection = None;
         let mut pause = PAUSE_MIN;
-        let mut connection = loop {
-            match connect(&self.place).await {
-                Ok(connection) => break connection,
+        let (connection, header) = loop {
+            match connected(&self.place).await {
+                Ok(connected) => break connected,
                 Err(error) if !error.is_of_connection() || Instant::now() + pause >= until => return Err(error),
                 Err(_) => sleep(pause).await,
             }
             pause = (pause * 2).min(PAUSE_MAX);
         };
-        let header = connection.query(&connection.dialect().numbered(schema::HEADER), &[]).await?.into_iter().next().and_then(first_bytes);
         let completed = self.writes.iter().rposition(|write| Some(&write.header) == header.as_ref());
         if let Some(last) = completed {
             self.writes.drain(..=last);
@@ -233,6 +238,13 @@ async fn connect(place: &SqlPlace) -> Result<Connection, SqlError> {
     let mut connection = Connection::open(&place.target, STATEMENT_MAX).await?;
     schema::enter(&mut connection, place).await?;
     Ok(connection)
+}
+
+/// A connection, and how far the state is, as the database says.
+async fn connected(place: &SqlPlace) -> Result<(Connection, Option<Vec<u8>>), SqlError> {
+    let mut connection = connect(place).await?;
+    let rows = connection.query(&connection.dialect().numbered(schema::HEADER), &[]).await?;
+    Ok((connection, rows.into_iter().next().and_then(first_bytes)))
 }
 
 async fn run(connection: &mut Option<Connection>, statement: &str) -> Result<(), SqlError> {

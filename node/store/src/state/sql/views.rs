@@ -15,6 +15,8 @@ use super::rows::{Rows, kind_number};
 #[derive(Debug, Default)]
 pub(super) struct Views {
     known: BTreeMap<String, BTreeMap<String, i64>>,
+    /// Entities whose views lack some of them.
+    stale: BTreeSet<Name>,
 }
 
 impl Views {
@@ -27,27 +29,28 @@ impl Views {
                 known.entry(entity).or_default().insert(attribute, kind);
             }
         }
-        Ok(Self { known })
+        Ok(Self { known, stale: BTreeSet::new() })
     }
 
-    /// Makes the views anew of those entities that were seen with an attribute for the first time.
+    /// Makes the views anew of those entities that were seen with an attribute for the first time. What fails is made the next time, also by another
+    /// process: an attribute is noted in the database after the views that show it.
     pub(super) async fn follow<'r>(&mut self, connection: &mut Connection, steps: impl Iterator<Item = &'r Rows>) -> Result<(), SqlError> {
-        let mut changed = BTreeSet::new();
         let (begin, end) = connection.dialect().inserting_new();
         let statement = format!("{begin} caps_attribute (entity, attribute, kind) VALUES {}{end}", connection.dialect().rows(1, 3));
         for ((entity, attribute), kind) in steps.flat_map(|rows| &rows.attributes) {
             let of_entity = self.known.entry(entity.to_string()).or_default();
-            if of_entity.contains_key(attribute.as_str()) {
-                continue;
+            if !of_entity.contains_key(attribute.as_str()) {
+                of_entity.insert(attribute.to_string(), kind_number(*kind));
+                self.stale.insert(entity.clone());
             }
-            let kind = kind_number(*kind);
-            let cells = [Cell::Text(entity.to_string()), Cell::Text(attribute.to_string()), Cell::Int(kind)];
-            connection.execute(&statement, &cells).await?;
-            of_entity.insert(attribute.to_string(), kind);
-            changed.insert(entity.clone());
         }
-        for entity in changed {
+        while let Some(entity) = self.stale.first().cloned() {
             self.make(connection, &entity).await?;
+            for (attribute, kind) in self.known.get(entity.as_str()).into_iter().flatten() {
+                let cells = [Cell::Text(entity.to_string()), Cell::Text(attribute.clone()), Cell::Int(*kind)];
+                connection.execute(&statement, &cells).await?;
+            }
+            self.stale.remove(&entity);
         }
         Ok(())
     }
