@@ -5,6 +5,11 @@
 //! Everything else is a core without a clock, a socket or a task: bounded readers of [`json`], [`xml`], [`form`]s and [`xml_rpc`], the framing of
 //! [`sse`], [`problem`]s, and the small fields of HTTP that have rules of their own.
 //!
+//! [`upload`] alone writes to the disk: files that come go to the temporary directory, not into memory.
+//!
+//! HTTP/3 is not spoken, although quinn is here: what there is for it says of itself that it is an experiment, browsers ask for it only after HTTP/2 has
+//! told them to, and pages of ten kilobytes in three rounds gain little by it. A proxy in front may speak it.
+//!
 //! Routers are axum's, which is re-exported: whoever writes pages needs no other version of it.
 
 // From the connection to the request.

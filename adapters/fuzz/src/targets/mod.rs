@@ -10,6 +10,7 @@ mod repeated;
 mod smtp;
 mod sql;
 mod tls;
+mod upload;
 mod written;
 mod xml;
 
@@ -33,7 +34,7 @@ const fn target(name: &'static str, run: fn(&[u8]), seeds: &'static [&'static [u
 }
 
 /// All of them, mail first.
-pub(crate) const ALL: [Target; 23] = [
+pub(crate) const ALL: [Target; 24] = [
     Target { words: smtp::WORDS, ..target("smtp_session", smtp::session, smtp::SESSIONS) },
     target("smtp_address", smtp::address, smtp::ADDRESSES),
     Target { words: message::WORDS, reads_mail: true, ..target("message", message::whole, message::WHOLE) },
@@ -48,6 +49,7 @@ pub(crate) const ALL: [Target; 23] = [
     Target { words: xml::WORDS, ..target("xml_rpc", xml::call, xml::CALLS) },
     target("json", json::text, json::TEXTS),
     target("form", fields::form, fields::FORMS),
+    Target { words: upload::WORDS, ..target("upload", upload::form, upload::FORMS) },
     target("path", fields::path, fields::PATHS),
     target("accept", fields::accept, fields::ACCEPTS),
     target("etag", fields::etag, fields::ETAGS),
