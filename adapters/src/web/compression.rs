@@ -1,4 +1,6 @@
 //! Answers made smaller where the client takes it.
+//!
+//! Only gzip, which every client takes: a page is made for one visitor and sent once, so it is not worth a format that compresses slowly to be small.
 
 use std::io::Write;
 
